@@ -1,0 +1,41 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Short names for what people do here; the scripts do the work.
+
+# The name of a file reaches the scripts through the environment, so that no shell reads it as code.
+export TOPOLOGY
+export PYTHON ?= python3
+
+.PHONY: help setup swapin swapout status test lint clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+	@echo
+	@echo "  TOPOLOGY=examples/pair.topdl   the experiment to swap in or out, or to look at"
+	@echo "  ARGS='-e benito_packing=5 -v'  further arguments of ansible-playbook"
+	@echo "  STEPS='unit sanity'            run only these steps of the tests"
+
+setup: ## prepare this checkout: host packages, and Python libraries in .venv
+	@tools/setup.sh
+
+swapin: setup ## bring up the experiment TOPOLOGY
+	@tools/playbook.sh swapin $(ARGS)
+
+swapout: setup ## take the experiment TOPOLOGY away
+	@tools/playbook.sh swapout $(ARGS)
+
+status: setup ## say how the nodes of the experiment TOPOLOGY are
+	@tools/playbook.sh status $(ARGS)
+
+test: ## run every linter and every test (needs root or sudo, takes some minutes)
+	@tools/setup.sh tests
+	@tests/run.sh $(STEPS)
+
+lint: ## run the linters alone
+	@tools/setup.sh tests
+	@tests/run.sh lint
+
+clean: ## remove what setup and the tests left in this checkout
+	rm -rf .venv .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build tests/output

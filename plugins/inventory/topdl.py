@@ -1,0 +1,352 @@
+# Copyright (c) 2026 The Benito developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventory of an experiment: a thin door to the plan."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: topdl
+short_description: Nodes and physical hosts of a network experiment
+version_added: 0.1.0
+author:
+  - The Benito developers (@benito)
+description:
+  - Reads a topology, plans the experiment it describes, and offers its nodes and the physical hosts that carry them.
+  - A topology is a TopDL file (C(.topdl), C(.xml)) or an Emulab NS file (C(.tcl), C(.ns)).
+    It is given as the inventory itself, or named by a YAML file, the wrapper, which may set options.
+  - Reading writes nothing. What the last swap-in chose (pnodes, addresses, switch ports) is kept where that is still possible.
+  - Text of the topology is data. It is never templated.
+  - In rising strength, options come from the defaults, the attributes of the topology (C(benito:packing)), the wrapper,
+    environment variables (E(BENITO_PACKING)) and extra variables (C(benito_packing)).
+requirements:
+  - lxml
+  - netaddr
+  - pymetis
+  - tclsh (for NS files)
+notes:
+  - A TopDL file needs this plugin in C(enable_plugins), before any other that would take the file, and no C(ini) or C(toml).
+    The C(ansible.cfg) of a checkout does so. A wrapper works with the stock configuration.
+  - "Groups: C(vnode) with C(qemu), C(process) and C(physical) below it, C(pnode) with C(vhost) (those that carry guests) below it,
+    C(pnode_0000_guests) and so on, C(substrate_NAME)."
+  - "Variables: C(benito) for all hosts, C(benito_node) for each vnode, C(benito_pnode) for each pnode: the document it is handed
+    (it is made from C(benito_pnode_json) when it is used)."
+options:
+  plugin:
+    description: Says that a YAML file is a wrapper for this plugin.
+    type: str
+    choices: [benito.testbed.topdl]
+  topology:
+    description: In a wrapper, the topology file, relative to the wrapper's directory.
+    type: str
+  project:
+    description: Name of the project the experiment belongs to.
+    type: str
+    default: testbed
+    env: [{name: BENITO_PROJECT}]
+    vars: [{name: benito_project}]
+  experiment:
+    description: Name of the experiment. Without it, the name of the topology file without its ending.
+    type: str
+    env: [{name: BENITO_EXPERIMENT}]
+    vars: [{name: benito_experiment}]
+  packing:
+    description: How many vnodes a pnode may carry. Without it and without O(size), one pnode carries all.
+    type: int
+    env: [{name: BENITO_PACKING}]
+    vars: [{name: benito_packing}]
+  size:
+    description: How many pnodes to use. Stronger than O(packing).
+    type: int
+    env: [{name: BENITO_SIZE}]
+    vars: [{name: benito_size}]
+  pass_pack:
+    description: "O(packing) for the nodes of one placement pass, as C(PASS:NUMBER,...) or a mapping."
+    type: raw
+    env: [{name: BENITO_PASS_PACK}]
+    vars: [{name: benito_pass_pack}]
+  pass_size:
+    description: "O(size) for the nodes of one placement pass, as C(PASS:NUMBER,...) or a mapping."
+    type: raw
+    env: [{name: BENITO_PASS_SIZE}]
+    vars: [{name: benito_pass_size}]
+  nodes_only:
+    description: Whether placement only counts nodes and does not care how many links it cuts.
+    type: bool
+    default: false
+    env: [{name: BENITO_NODES_ONLY}]
+    vars: [{name: benito_nodes_only}]
+  pass_nodes_only:
+    description: The placement passes that only count nodes, as C(PASS,...) or a list.
+    type: raw
+    env: [{name: BENITO_PASS_NODES_ONLY}]
+    vars: [{name: benito_pass_nodes_only}]
+  default_kind:
+    description: Kind of a node that does not name one.
+    type: str
+    choices: [qemu, process, physical]
+    default: qemu
+    env: [{name: BENITO_DEFAULT_KIND}]
+    vars: [{name: benito_default_kind}]
+  default_image:
+    description: Image of a node that does not name one, or names one that is not known.
+    type: str
+    default: tiny
+    env: [{name: BENITO_DEFAULT_IMAGE}]
+    vars: [{name: benito_default_image}]
+  default_memory:
+    description: Memory of a guest that does not say, in MB.
+    type: int
+    default: 128
+    env: [{name: BENITO_DEFAULT_MEMORY}]
+    vars: [{name: benito_default_memory}]
+  default_cpus:
+    description: Virtual processors of a guest that does not say.
+    type: int
+    default: 1
+    env: [{name: BENITO_DEFAULT_CPUS}]
+    vars: [{name: benito_default_cpus}]
+  addressing:
+    description: >-
+      Automatic addresses: V(benito) gives substrate N C(10.0.N.0/24) hosts from .1, V(emulab) C(10.1.1.0/24) on and hosts from .2.
+    type: str
+    choices: [benito, emulab]
+    default: benito
+    env: [{name: BENITO_ADDRESSING}]
+    vars: [{name: benito_addressing}]
+  control_mode:
+    description: "How guests are reached: V(nat) is a bridge on the host, masqueraded to the outside."
+    type: str
+    choices: [nat]
+    default: nat
+    env: [{name: BENITO_CONTROL_MODE}]
+    vars: [{name: benito_control_mode}]
+  control_pool:
+    description: Private network from which each experiment's control subnet is taken.
+    type: str
+    default: 172.16.0.0/12
+    env: [{name: BENITO_CONTROL_POOL}]
+    vars: [{name: benito_control_pool}]
+  control_subnet:
+    description: The control subnet. Without it, one of O(control_pool) that follows from the names of project and experiment.
+    type: str
+    env: [{name: BENITO_CONTROL_SUBNET}]
+    vars: [{name: benito_control_subnet}]
+  state_dir:
+    description: Where the controller remembers experiments. Without it, C(benito) in E(XDG_STATE_HOME) or C(~/.local/state).
+    type: path
+    env: [{name: BENITO_STATE_DIR}]
+    vars: [{name: benito_state_dir}]
+  authorized_keys:
+    description: Further SSH public keys that may log in to guests, one a line or a list.
+    type: raw
+    env: [{name: BENITO_AUTHORIZED_KEYS}]
+    vars: [{name: benito_authorized_keys}]
+  boot_timeout:
+    description: How long a guest may take to boot, in seconds.
+    type: int
+    default: 120
+    env: [{name: BENITO_BOOT_TIMEOUT}]
+    vars: [{name: benito_boot_timeout}]
+"""
+
+EXAMPLES = r"""
+# ansible-inventory --graph -i star.topdl
+#
+# The same from a wrapper, star.yml, which sets options:
+---
+plugin: benito.testbed.topdl
+topology: star.topdl
+project: demo
+packing: 20
+pass_pack:
+  1: 5
+"""
+
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin
+from ansible.template import trust_as_template
+
+from ..plugin_utils.addressing import dotted
+from ..plugin_utils.diagnostics import Notice, TopologyError
+from ..plugin_utils.embedding import experiment_dir
+from ..plugin_utils.plan import Plan, PlannedNode, make_plan
+from ..plugin_utils.settings import SETTINGS
+from ..plugin_utils.trust import plain
+
+_TOPOLOGIES = (".topdl", ".xml", ".tcl", ".ns")
+_WRAPPERS = (".yml", ".yaml")
+_PLUGIN_LINE = re.compile(rb"^plugin\s*:\s*[\"']?benito\.testbed\.topdl\b", re.MULTILINE)
+_MOST_WARNINGS = 20
+_DOCUMENT = "{{ benito_pnode_json | ansible.builtin.from_json }}"
+_KINDS = ("qemu", "process", "physical")
+
+
+class InventoryModule(BaseInventoryPlugin):
+    """Options in, plan, hosts and groups out."""
+
+    NAME = "benito.testbed.topdl"
+
+    def verify_file(self, path: str) -> bool:
+        """Take topologies by their ending, and YAML files that name this plugin."""
+        if not super().verify_file(path) or os.path.isdir(path):
+            return False
+        if path.lower().endswith(_WRAPPERS):
+            with open(path, "rb") as file:
+                return _PLUGIN_LINE.search(file.read(65536)) is not None
+        return path.lower().endswith(_TOPOLOGIES)
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        """Plan the topology and fill the inventory."""
+        super().parse(inventory, loader, path, cache)
+        other = inventory.groups["all"].vars.get("benito")
+        if other is not None:
+            raise AnsibleParserError(f"{path}: {other['source']} is in this inventory already: give one topology at a time")
+        try:
+            topology, overrides = self._wrapped(path) if path.lower().endswith(_WRAPPERS) else (path, {})
+            overrides.update(self._strong_options())
+            environment = {name: os.environ[name] for name in ("HOME", "XDG_STATE_HOME") if name in os.environ}
+            plan = make_plan(topology, overrides, environment)
+        except TopologyError as error:
+            raise AnsibleParserError(str(error) if error.where.file else f"{path}: {error}") from None
+        notices = _shortened(plan.notices)
+        for notice in notices:
+            self.display.warning(notice)
+        # What it takes to plan the same again, for the filters that do so.
+        overrides["state_dir"] = plan.settings.state_dir
+        self._fill(plan, overrides, notices)
+
+    def _wrapped(self, path: str) -> tuple[str, dict[str, object]]:
+        """Return the topology a wrapper names, and the settings it makes."""
+        config = self.loader.load_from_file(path, cache="none")
+        if not isinstance(config, Mapping):
+            raise TopologyError("a wrapper must be a mapping of options")
+        config = {str(name): value for name, value in config.items() if name != "plugin"}
+        topology = config.pop("topology", None)
+        if not isinstance(topology, str) or not topology:
+            raise TopologyError("a wrapper must name its topology file: topology: experiment.topdl")
+        directory = os.path.dirname(os.path.abspath(path))
+        if isinstance(config.get("state_dir"), str):
+            config["state_dir"] = os.path.join(directory, os.path.expanduser(config["state_dir"]))
+        return os.path.join(directory, topology), config
+
+    def _strong_options(self) -> dict[str, object]:
+        """Return the settings made by environment and extra variables, which beat a wrapper's."""
+        self.set_options(var_options=self._vars)
+        found = {s.name: self.get_option_and_origin(s.name) for s in SETTINGS}
+        return {name: value for name, (value, origin) in found.items() if origin != "default"}
+
+    def _fill(self, plan: Plan, overrides: Mapping[str, object], notices: list[str]) -> None:
+        inventory = self.inventory
+        for parent, children in (("vnode", _KINDS), ("pnode", ("vhost",))):
+            inventory.add_group(parent)
+            for child in children:
+                inventory.add_group(child)
+                inventory.add_child(parent, child)
+        inventory.set_variable("all", "benito", plain(_experiment_variables(plan, overrides, notices)))
+
+        vhosts = plan.vhosts
+        for pnode in plan.pnodes:
+            inventory.add_host(pnode, group="vhost" if pnode in vhosts else "pnode")
+            # As one text, a document of a thousand guests costs next to nothing until somebody looks into it.
+            inventory.set_variable(pnode, "benito_pnode_json", plain(json.dumps(plan.document(pnode))))
+            inventory.set_variable(pnode, "benito_pnode", trust_as_template(_DOCUMENT))
+            inventory.add_group(_guests_group(pnode))
+        for pnode in vhosts if len(vhosts) == 1 else ():
+            inventory.set_variable(pnode, "ansible_connection", plain("local"))
+            inventory.set_variable(pnode, "ansible_python_interpreter", plain(sys.executable))
+
+        substrates = group_names([s.name for s in plan.topology.substrates])
+        for group in substrates.values():
+            inventory.add_group(group)
+        config = plain(f"-F {shlex.quote(str(experiment_dir(plan.settings) / 'ssh_config'))}")
+        user = plain("root")
+        for node in plan.nodes:
+            inventory.add_host(node.name, group=node.kind)
+            inventory.set_variable(node.name, "benito_node", plain(_node_variables(node)))
+            if node.control is not None:
+                inventory.add_host(node.name, group=_guests_group(node.pnode))
+                inventory.set_variable(node.name, "ansible_host", plain(dotted(node.control.address)))
+                inventory.set_variable(node.name, "ansible_user", user)
+                inventory.set_variable(node.name, "ansible_ssh_common_args", config)
+            for substrate in dict.fromkeys(i.substrate for i in node.interfaces):
+                inventory.add_host(node.name, group=substrates[substrate])
+
+
+def group_names(substrates: list[str]) -> dict[str, str]:
+    """Return a group for each substrate: Ansible wants letters, digits and underscores. No two are the same."""
+    found: dict[str, str] = {}
+    used: set[str] = set()
+    for name in substrates:
+        group = base = "substrate_" + re.sub(r"[^A-Za-z0-9_]", "_", name)
+        count = 1
+        while group in used:
+            count += 1
+            group = f"{base}_{count}"
+        found[name] = group
+        used.add(group)
+    return found
+
+
+def _guests_group(pnode: str) -> str:
+    return pnode.replace("-", "_") + "_guests"
+
+
+def _shortened(notices: tuple[Notice, ...]) -> list[str]:
+    more = len(notices) - _MOST_WARNINGS
+    return [str(notice) for notice in notices[:_MOST_WARNINGS]] + ([f"and {more} more warnings about the topology"] if more > 0 else [])
+
+
+def _experiment_variables(plan: Plan, overrides: Mapping[str, object], notices: list[str]) -> Mapping[str, Any]:
+    settings = plan.settings
+    return {
+        "project": settings.project,
+        "experiment": settings.experiment,
+        "id": plan.id,
+        "source": plan.path,
+        "overrides": overrides,
+        "state_dir": str(experiment_dir(settings)),
+        "control": {
+            "mode": settings.control_mode,
+            "bridge": plan.bridge,
+            "address": dotted(plan.control.gateway),
+            "prefix": plan.control.network.prefix,
+            "subnet": str(plan.control.network),
+        },
+        "boot_timeout": settings.boot_timeout,
+        "authorized_keys": list(settings.authorized_keys),
+        "pnodes": len(plan.pnodes),
+        "runnable": not plan.obstacle,
+        "obstacle": plan.obstacle,
+        "notices": notices,
+    }
+
+
+def _node_variables(node: PlannedNode) -> Mapping[str, Any]:
+    return {
+        "name": node.name,
+        "id": node.id,
+        "full_name": node.full_name,
+        "kind": node.kind,
+        "pnode": node.pnode,
+        "guest": node.is_guest,
+        "ghost": node.ghost,
+        "image": node.image,
+        "memory": node.memory,
+        "cpus": node.cpus,
+        "control": {"address": dotted(node.control.address), "mac": node.control.mac} if node.control else None,
+        "interfaces": [
+            {"name": i.name, "substrate": i.substrate, "device": i.device, "mac": i.mac, "address": dotted(i.address), "prefix": i.prefix}
+            for i in node.interfaces
+        ],
+        "start_command": node.start_command,
+        "failure_action": node.failure_action,
+    }

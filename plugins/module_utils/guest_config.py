@@ -1,0 +1,98 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a guest is told about itself: a small archive of line files, read by the agent inside it at every boot.
+
+The same content always gives the same bytes, and the archive carries a key of its content, so that the guest can say
+which configuration it has applied.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+
+from .guest import Guest
+from .rundir import RunDir
+
+
+def hosts_text(guest: Guest, rundir: RunDir, table: Sequence[Sequence[object]]) -> str:
+    """Render /etc/hosts as this guest sees it.
+
+    Every interface bears ``node-substrate`` and ``node-index``. The plain name of a node stands once: on its first interface, or
+    where ``plain_names`` says so, which the plan does for neighbours (Emulab's rule: the plain name leads over the shared link).
+    """
+    lines = ["127.0.0.1\tlocalhost loghost"]
+    nodes = {str(row[0]).lower() for row in table}
+    for node, substrate, index, address in table:
+        chosen = guest.plain_names.get(str(node))
+        plain = chosen == substrate if chosen else index == 0
+        # Where a node is called as another's interface would be, the node has the name: NS arrays lead to n and n-0.
+        aliases = [alias for alias in (f"{node}-{substrate}", f"{node}-{index}") if alias.lower() not in nodes]
+        names = aliases + ([str(node)] if plain else [])
+        if names:
+            lines.append(f"{address}\t{' '.join(names)}")
+    if guest.control:
+        lines.append(f"{guest.control.address}\t{guest.name}.{rundir.experiment}.{rundir.project}")
+    return "\n".join(lines) + "\n"
+
+
+def config_files(
+    guest: Guest,
+    rundir: RunDir,
+    hosts: Sequence[Sequence[object]],
+    control: Mapping[str, object] | None,
+    secrets: Mapping[str, str],
+    resolver: str = "",
+) -> dict[str, str]:
+    """Return the files of the archive by name. ``secrets`` are files taken over as they are (keys)."""
+    rows = []
+    if guest.control and control:
+        rows.append(f"{guest.control.mac} eth0 {guest.control.address}/{control['prefix']} control -")
+    rows += [f"{n.mac} {n.device} {n.address}/{n.prefix} {n.name} {n.substrate}" for n in guest.nics]
+    files = {
+        "hostname": guest.name,
+        "fqdn": f"{guest.name}.{rundir.experiment}.{rundir.project}",
+        "pid_eid": f"{rundir.project}\n{rundir.experiment}",
+        "interfaces": "\n".join(rows),
+        "gateway": str(control["address"]) if guest.control and control else "",
+        "routes": "\n".join(f"{r.to} {r.via} {r.device}" for r in guest.routes),
+        "unreachable": "\n".join(guest.unreachable),
+        "hosts": hosts_text(guest, rundir, hosts).rstrip("\n"),
+        "resolv.conf": resolver,
+        **secrets,
+    }
+    if guest.start_command:
+        files["start_command"] = guest.start_command
+    files = {name: text + "\n" if text and not text.endswith("\n") else text for name, text in files.items()}
+    digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
+    return {"key": f"{digest}\n", **files}
+
+
+def pack(files: Mapping[str, str]) -> bytes:
+    """Pack the files into a gzip'd tar, the same bytes for the same files."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, text in files.items():
+            content = text.encode()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            entry.mode = 0o600
+            archive.addfile(entry, io.BytesIO(content))
+    return gzip.compress(plain.getvalue(), compresslevel=6, mtime=0)
+
+
+def host_resolver() -> str:
+    """Return a resolv.conf for guests: the host's name servers, less those that only the host itself can reach."""
+    for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                words = [line.split() for line in file]
+        except OSError:
+            continue
+        servers = [w[1] for w in words if len(w) > 1 and w[0] == "nameserver" and not w[1].startswith("127.") and ":" not in w[1]]
+        if servers:
+            return "".join(f"nameserver {server}\n" for server in servers[:3])
+    return ""

@@ -1,0 +1,136 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bridges and TAPs of the host, through iproute2. Everything made here bears the experiment's mark as its alias."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import struct
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import HostError
+
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+TAP_HANDLE = 100
+
+
+class LinkError(HostError):
+    """iproute2 or nft refused; the text says what and why."""
+
+
+def run(argv: Sequence[str], text: str | None = None) -> str:
+    """Run a host tool and return its output. Raises LinkError with what the tool said."""
+    try:
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LinkError(f"{argv[0]}: {error}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise LinkError(f"{' '.join(argv)}: {said[0] if said else f'exit status {done.returncode}'}")
+    return done.stdout
+
+
+def links(*filters: str) -> list[dict[str, Any]]:
+    """Return links as ``ip -json`` shows them."""
+    found = json.loads(run(["ip", "-json", "-details", "address", "show", *filters]) or "[]")
+    return [link for link in found if link]
+
+
+def exists(name: str) -> bool:
+    """Tell whether there is a link of this name."""
+    return os.path.isdir(f"/sys/class/net/{name}")
+
+
+def alias(name: str) -> str:
+    """Return the alias of a link, which is whose it is."""
+    try:
+        with open(f"/sys/class/net/{name}/ifalias", encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def master(name: str) -> str:
+    """Return the bridge a link is a port of; empty for none."""
+    try:
+        return os.path.basename(os.readlink(f"/sys/class/net/{name}/master"))
+    except OSError:
+        return ""
+
+
+def is_attached(name: str, bridge: str) -> bool:
+    """Tell whether a TAP is an isolated port of the bridge."""
+    try:
+        with open(f"/sys/class/net/{name}/brport/isolated", encoding="ascii") as file:
+            return master(name) == bridge and file.read().strip() == "1"
+    except OSError:
+        return False
+
+
+def marked(mark: str) -> list[str]:
+    """Return the links that bear the mark."""
+    return sorted(name for name in os.listdir("/sys/class/net") if alias(name) == mark)
+
+
+def add_tap(name: str, bridge: str, mark: str) -> None:
+    """Make sure of a TAP as a port of the bridge that reaches the host only."""
+    if exists(name) and alias(name) != mark:
+        raise LinkError(f"there is an interface {name} already which is not ours: remove it or rename the experiment")
+    if not exists(name):
+        run(["ip", "tuntap", "add", "dev", name, "mode", "tap"])
+        run(["ip", "link", "set", "dev", name, "alias", mark])
+    _silence_ipv6(name)
+    run(["ip", "link", "set", "dev", name, "master", bridge, "up"])
+    # Guests meet on the links of their topology; the control net leads to the host and no further.
+    run(["bridge", "link", "set", "dev", name, "isolated", "on"])
+
+
+def open_tap(name: str) -> int:
+    """Open a TAP for a process that may not do so itself; the descriptor is the lowest free one from TAP_HANDLE on."""
+    tun = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+        return fcntl.fcntl(tun, fcntl.F_DUPFD_CLOEXEC, TAP_HANDLE)
+    except OSError as error:
+        raise LinkError(f"cannot open the interface {name}: {error.strerror}") from error
+    finally:
+        os.close(tun)
+
+
+def add_bridge(name: str, address: str, mark: str) -> None:
+    """Make sure of a bridge with this address (``172.20.5.1/24``)."""
+    if exists(name) and alias(name) != mark:
+        raise LinkError(f"there is an interface {name} already which is not ours: remove it or rename the experiment")
+    if not exists(name):
+        run(["ip", "link", "add", "name", name, "type", "bridge", "stp_state", "0", "forward_delay", "0"])
+        run(["ip", "link", "set", "dev", name, "alias", mark])
+    _silence_ipv6(name)
+    for old in addresses(name):
+        if old != address:
+            run(["ip", "address", "del", old, "dev", name])
+    run(["ip", "address", "replace", address, "dev", name])
+    run(["ip", "link", "set", "dev", name, "up"])
+
+
+def addresses(name: str) -> list[str]:
+    """Return the IPv4 addresses of a link, ``172.20.5.1/24``."""
+    return [f"{a['local']}/{a['prefixlen']}" for link in links("dev", name) for a in link.get("addr_info", []) if a.get("family") == "inet"]
+
+
+def delete(name: str) -> None:
+    """Remove a link; nothing when it is gone already."""
+    if exists(name):
+        run(["ip", "link", "delete", "dev", name])
+
+
+def _silence_ipv6(name: str) -> None:
+    try:
+        with open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w", encoding="ascii") as file:
+            file.write("1")
+    except OSError:
+        return  # A kernel without IPv6 is as silent as we want it.

@@ -1,0 +1,80 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that several modules share, and how a module opens its experiment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from .rundir import ROOT, RunDir, remove, write_file
+
+EXPERIMENT: dict[str, Any] = {
+    "experiment": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "project": {"type": "str", "required": True},
+            "experiment": {"type": "str", "required": True},
+            "id": {"type": "str", "required": True},
+        },
+    },
+    "root": {"type": "str", "default": ROOT},
+}
+
+CONTROL_NET: dict[str, Any] = {
+    "type": "dict",
+    "options": {
+        "mode": {"type": "str", "choices": ["nat"], "default": "nat"},
+        "bridge": {"type": "str", "required": True},
+        "address": {"type": "str", "required": True},
+        "prefix": {"type": "int", "required": True},
+        "subnet": {"type": "str"},
+    },
+}
+
+
+def open_experiment(params: Mapping[str, Any], check: bool) -> tuple[RunDir, contextlib.AbstractContextManager[None]]:
+    """Return the experiment's directory and the lock to hold while working on it; a check run neither makes nor locks anything."""
+    rundir = RunDir.from_options(params["experiment"], params["root"])
+    return rundir, contextlib.nullcontext() if check else rundir.locked()
+
+
+def difference(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Say in lines what changes, for ``--diff``: before and after of each object that is touched."""
+    touched = [result for result in results if result.get("changed")]
+    return {
+        "before": "".join(f"{result['name']}: {result.get('reason') or 'as it was'}\n" for result in touched),
+        "after": "".join(f"{result['name']}: {result['action']}\n" for result in touched),
+    }
+
+
+def failures(results: Sequence[Mapping[str, Any]]) -> str:
+    """Join what failed into one message; empty when nothing did."""
+    return "\n".join(f"{result['name']}: {result.get('msg', 'failed')}" for result in results if result.get("failed"))
+
+
+class Progress:
+    """One line on how far a run has got, in a file that others may read while the module is busy: a module itself cannot speak."""
+
+    def __init__(self, rundir: RunDir, check: bool) -> None:
+        self._path = "" if check else f"{rundir.path}/progress"
+        self._said = ""
+        self._since = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __call__(self, text: str) -> None:
+        """Say something, unless it was just said."""
+        if self._path and text != self._said and os.path.isdir(os.path.dirname(self._path)):
+            write_file(self._path, f"{text} ({time.monotonic() - self._since:.0f} s)\n".encode("ascii", "replace"), 0o644)
+            self._said = text
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._path:
+            remove(self._path)

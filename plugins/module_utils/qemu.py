@@ -1,0 +1,148 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a guest becomes a QEMU process: its argument vector, and the plugs between its interfaces and the switches.
+
+Nothing of a topology is pasted into an option that QEMU would take apart: devices and networks are given as JSON, everything
+else is a number, a checked id or a path made of them.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .guest import Guest
+from .host_links import TAP_HANDLE
+from .qmp import Qmp, QmpError
+from .rundir import RunDir
+from .vde import control_directory
+
+# Slots of the root bus that are free for interfaces; the chipset, virtio-serial and the random source have theirs.
+ROOT_SLOTS = 24
+# A bridge has 32 slots; the first is its own hot-plug controller's.
+BRIDGE_SLOTS = 31
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What guests of one host share: the accelerator (``kvm`` or ``tcg``) and an image's files."""
+
+    accelerator: str
+    kernel: str
+    initrd: str
+    append: str = ""
+
+
+def files(rundir: RunDir, guest: Guest) -> dict[str, str]:
+    """Return the paths of a guest's sockets, logs and records."""
+    home = rundir.guest(guest.id)
+    return {
+        "home": home,
+        "record": f"{home}/launch.json",
+        "config": f"{home}/config.tar.gz",
+        "key": f"{home}/ssh_host_ed25519_key",
+        "log": f"{home}/qemu.log",
+        "io": f"{home}/io",
+        "qmp": f"{home}/io/qmp",
+        "agent": f"{home}/io/config",
+        "console": f"{home}/io/console",
+        "console_log": f"{home}/io/console.log",
+        "state": f"{home}/io/state",
+    }
+
+
+def command(rundir: RunDir, guest: Guest, machine: Machine) -> list[str]:
+    """Return the argument vector of a guest."""
+    path = files(rundir, guest)
+    kvm = machine.accelerator == "kvm"
+    argv = [
+        "qemu-system-x86_64",
+        *("-name", f"guest={guest.id}"),
+        *("-uuid", str(uuid.uuid5(uuid.NAMESPACE_URL, f"benito:{rundir.mark}/{guest.name}"))),
+        *("-machine", "pc,usb=off,graphics=off,vmport=off"),
+        # The cache of translated code is bounded: by default each guest may take a gigabyte for it.
+        *("-accel", "kvm" if kvm else "tcg,tb-size=64"),
+        *("-cpu", "host" if kvm else "max"),
+        *("-m", str(guest.memory), "-smp", str(guest.cpus)),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-rtc", "base=utc"),
+        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+        *("-kernel", machine.kernel, "-initrd", machine.initrd),
+        *("-append", f"console=ttyS0 quiet panic=-1 random.trust_cpu=on {machine.append}".strip()),
+        *("-fw_cfg", f"name=opt/benito/config,file={path['config']}"),
+        *_socket("qmp", path["qmp"]),
+        *("-mon", "chardev=qmp,mode=control"),
+        *_socket("console", path["console"], f",logfile={path['console_log']},logappend=on"),
+        *("-serial", "chardev:console"),
+        *("-chardev", f"file,id=state,path={path['state']},append=on"),
+        *_socket("config", path["agent"]),
+        *_device(driver="virtio-rng-pci"),
+        *_device(driver="virtio-serial-pci"),
+        *_device(driver="virtserialport", chardev="state", name="benito.state"),
+        *_device(driver="virtserialport", chardev="config", name="benito.config"),
+    ]
+    nics: list[tuple[str, str]] = []
+    if guest.control:
+        # Opened by us: QEMU itself may not make or open interfaces.
+        argv += _netdev(type="tap", id="control", fd=str(TAP_HANDLE))
+        nics.append(("control", guest.control.mac))
+    for index, nic in enumerate(guest.nics):
+        # A hub between interface and plug: the plug can be pulled and put into another switch while the guest runs.
+        argv += _netdev(type="hubport", id=f"nic{index}", hubid=index)
+        for plug in plugs(rundir, guest, index):
+            argv += _netdev(**plug)
+        nics.append((f"nic{index}", nic.mac))
+    for place, (netdev, mac) in enumerate(nics):
+        bus, slot = _slot(place)
+        if bus and slot == 1:
+            argv += _device(driver="pci-bridge", id=bus, chassis_nr=int(bus[len("bridge") :]), bus="pci.0")
+        where = {"bus": bus, "addr": f"{slot:#x}"} if bus else {}
+        argv += _device(driver="virtio-net-pci", netdev=netdev, mac=mac, romfile="", **where)
+    return argv
+
+
+def plugs(rundir: RunDir, guest: Guest, index: int) -> list[dict[str, Any]]:
+    """Return the two network backends that join interface ``index`` to its switch: the plug, and the hub's port for it."""
+    nic = guest.nics[index]
+    return [
+        {"type": "vde", "id": f"plug{index}", "sock": control_directory(rundir, nic.switch), "port": nic.port},
+        {"type": "hubport", "id": f"port{index}", "hubid": index, "netdev": f"plug{index}"},
+    ]
+
+
+def replug(rundir: RunDir, guest: Guest, index: int) -> None:
+    """Pull the plug of an interface and put it into its switch again, while the guest runs. Raises QmpError."""
+    with Qmp(files(rundir, guest)["qmp"]) as qmp:
+        for plug in reversed(plugs(rundir, guest, index)):
+            try:
+                qmp.execute("netdev_del", id=plug["id"])
+            except QmpError:
+                # Not there: an earlier attempt got this far.
+                continue
+        for plug in plugs(rundir, guest, index):
+            qmp.execute("netdev_add", **plug)
+
+
+def _slot(place: int) -> tuple[str, int]:
+    if place < ROOT_SLOTS:
+        return "", 0
+    bridge, slot = divmod(place - ROOT_SLOTS, BRIDGE_SLOTS)
+    return f"bridge{bridge + 1}", slot + 1
+
+
+def _socket(id_: str, path: str, more: str = "") -> list[str]:
+    return ["-chardev", f"socket,id={id_},path={path},server=on,wait=off{more}"]
+
+
+def _device(**options: Any) -> list[str]:
+    return ["-device", _json(options)]
+
+
+def _netdev(**options: Any) -> list[str]:
+    return ["-netdev", _json(options)]
+
+
+def _json(options: Mapping[str, Any]) -> str:
+    return json.dumps(options, separators=(",", ":"))

@@ -1,0 +1,77 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take an experiment off a host, whatever state it is in: found by its mark, not by what records or a topology say."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from . import control_net, guest_status, host_links, lifecycle, vde
+from .errors import HostError
+from .processes import Process, marked, stop
+from .rundir import RunDir, existing, mark_of, remove
+
+
+@dataclass(frozen=True)
+class Remains:
+    """What there is of an experiment on this host. ``strays`` are processes of its that no record knows of."""
+
+    directories: tuple[RunDir, ...]
+    guests: tuple[tuple[RunDir, str], ...]
+    switches: tuple[tuple[RunDir, str], ...]
+    strays: tuple[Process, ...]
+    tables: tuple[str, ...]
+    links: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Say it in words, one line each."""
+        return [
+            *(f"guest {name}" for dummy, name in self.guests),
+            *(f"switch {name}" for dummy, name in self.switches),
+            *(f"process {process.pid} ({process.argv[0]})" for process in self.strays),
+            *(f"nftables table {name}" for name in self.tables),
+            *(f"interface {name}" for name in self.links),
+            *(f"directory {rundir.path}" for rundir in self.directories),
+        ]
+
+
+def find(project: str, experiment: str, root: str) -> Remains:
+    """Look for everything of an experiment on this host."""
+    mark = mark_of(project, experiment, root)
+    directories = tuple(d for d in existing(root) if (d.project, d.experiment) == (project, experiment))
+    guests = tuple((d, name) for d in directories for name in guest_status.known(d))
+    switches = tuple((d, name) for d in directories for name in vde.known(d))
+    recorded = {lifecycle.process_of(d, name) for d, name in guests} | {vde.running(d, name) for d, name in switches}
+    strays = tuple(sorted((p for p in marked(mark, f"{root}/") if p not in recorded), key=lambda p: p.pid))
+    return Remains(directories, guests, switches, strays, tuple(control_net.tables(mark)), tuple(host_links.marked(mark)))
+
+
+def sweep(remains: Remains, root: str) -> None:
+    """Remove all of it, as far as it goes. Raises HostError with everything that could not be removed."""
+    steps: list[Callable[[], object]] = [
+        *(partial(lifecycle.discard, rundir, name) for rundir, name in remains.guests),
+        *(partial(stop, process, first=signal.SIGKILL) for process in remains.strays),
+        *(partial(vde.halt, rundir, name) for rundir, name in remains.switches),
+        *(partial(control_net.delete_table, name) for name in remains.tables),
+        *(partial(host_links.delete, name) for name in remains.links),
+    ]
+    # The records go last, and only when nothing is left that they would be needed for.
+    last = [*(partial(remove, rundir.path) for rundir in remains.directories), partial(control_net.restore_forwarding, root)]
+    failed = attempt(steps)
+    failed = failed or attempt(last)
+    if failed:
+        raise HostError("\n".join(failed))
+
+
+def attempt(steps: Sequence[Callable[[], object]]) -> list[str]:
+    """Take all the steps, whatever becomes of each; return what went wrong."""
+    failed = []
+    for step in steps:
+        try:
+            step()
+        except (HostError, OSError) as error:
+            failed.append(str(error))
+    return failed

@@ -1,0 +1,200 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The VDE switches of an experiment on this host: one `vde_switch` per substrate, its ports pinned by the plan."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import HostError
+from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
+from .rundir import ACCOUNT, RunDir, own_directory, part_id, passage, read_json, remove, write_json
+
+PROGRAM = "vde_switch"
+PROMPT = b"\nvde$ "
+ENDPOINT = re.compile(r"-- endpoint ID \d+ module \S+ *prog *: (?P<description>.*)")
+PID = re.compile(r"\bpid=(\d+)")
+
+
+@dataclass(frozen=True)
+class Switch:
+    """One switch: the substrate it carries, its short id for paths, how many ports it has."""
+
+    name: str
+    id: str
+    ports: int
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Switch:
+        """Take one entry of the document's ``switches``."""
+        return cls(str(options["name"]), part_id(options["id"]), int(options["ports"]))
+
+
+def control_directory(rundir: RunDir, id_: str) -> str:
+    """What a VDE plug is given to reach the switch."""
+    return f"{rundir.switch(id_)}/io/ctl"
+
+
+def command(rundir: RunDir, switch: Switch) -> list[str]:
+    """Return the argument vector of a switch."""
+    home = f"{rundir.switch(switch.id)}/io"
+    return [
+        PROGRAM,
+        *("--sock", f"{home}/ctl", "--mode", "0600", "--dirmode", "0700"),
+        *("--mgmt", f"{home}/mgmt", "--mgmtmode", "0600"),
+        *("--numports", str(switch.ports)),
+    ]
+
+
+def record_path(rundir: RunDir, id_: str) -> str:
+    """Where the launch record of a switch is."""
+    return f"{rundir.switch(id_)}/launch.json"
+
+
+def known(rundir: RunDir) -> list[str]:
+    """Return the ids of the switches that have a directory."""
+    with contextlib.suppress(OSError):
+        return sorted(os.listdir(f"{rundir.path}/switches"))
+    return []
+
+
+def running(rundir: RunDir, id_: str) -> Process | None:
+    """Return the living process of a switch."""
+    process = Process.from_record(read_json(record_path(rundir, id_)).get("process"))
+    return process if alive(process) else None
+
+
+def state(rundir: RunDir, id_: str) -> dict[str, Any]:
+    """Describe one switch: running or dead, and the ports that are plugged in."""
+    record = read_json(record_path(rundir, id_))
+    process = running(rundir, id_)
+    return {
+        "name": record.get("name", id_),
+        "id": id_,
+        "state": "running" if process else "dead",
+        "pid": process.pid if process else None,
+        "plugged": sorted(endpoints(rundir, id_)) if process else [],
+    }
+
+
+def needs(rundir: RunDir, switch: Switch) -> str | None:
+    """Say why a switch must be (re)started; None when it is right and running."""
+    record = read_json(record_path(rundir, switch.id))
+    if not record:
+        return "not there"
+    if not running(rundir, switch.id):
+        return "dead"
+    if record["process"]["argv"] != command(rundir, switch):
+        return "changed"
+    return None
+
+
+def start(rundir: RunDir, switch: Switch) -> None:
+    """Start a switch in place of whatever is left of an earlier one. Raises ProcessError."""
+    halt(rundir, switch.id)
+    home = rundir.switch(switch.id)
+    passage(home)
+    own_directory(f"{home}/io", ACCOUNT)
+    process = spawn(command(rundir, switch), mark=rundir.mark, log=f"{home}/switch.log", user=ACCOUNT, unit="benito-switch", console=True)
+    deadline = time.monotonic() + 5
+    while not (os.path.exists(f"{home}/io/ctl/ctl") and os.path.exists(f"{home}/io/mgmt")):
+        if not alive(process) or time.monotonic() > deadline:
+            stop(process)
+            raise ProcessError(f"the switch of {switch.name} did not come up: {tail(f'{home}/switch.log') or 'no output'}")
+        time.sleep(0.005)
+    write_json(record_path(rundir, switch.id), {"name": switch.name, "process": process.to_record()})
+
+
+def halt(rundir: RunDir, id_: str) -> bool:
+    """Stop a switch and remove what it leaves; also one whose record was lost. True when something was there."""
+    process = running(rundir, id_)
+    # The guests that are plugged in name the switch on their command lines too: those stay.
+    strays = (p for p in marked(rundir.mark, f"{rundir.switch(id_)}/") if p.argv[0] == PROGRAM)
+    halted = [stop(p, patience=2.0) for p in ([process] if process else strays)]
+    return any([*halted, remove(rundir.switch(id_))])
+
+
+def ask(path: str, question: str, patience: float = 3.0) -> str:
+    """Put one command to a switch's management socket and return the answer."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(patience)
+        connection.connect(path)
+        answer = _until_prompt(connection)
+        connection.sendall(f"{question}\n".encode())
+        answer = _until_prompt(connection)
+    return answer
+
+
+def _until_prompt(connection: socket.socket) -> str:
+    heard = b""
+    while not heard.endswith(PROMPT):
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        heard += piece
+    return heard.decode(errors="replace")
+
+
+def endpoints(rundir: RunDir, id_: str) -> dict[int, int]:
+    """Ask the switch itself which process is plugged into which port: port -> pid."""
+    try:
+        answer = ask(f"{rundir.switch(id_)}/io/mgmt", "port/print")
+    except OSError:
+        return {}
+    plugged: dict[int, int] = {}
+    port = 0
+    for line in answer.splitlines():
+        if line.startswith("Port "):
+            port = int(line.split()[1])
+        found = ENDPOINT.search(line)
+        pid = PID.search(found.group("description")) if found else None
+        if pid:
+            plugged[port] = int(pid.group(1))
+    return plugged
+
+
+def present(rundir: RunDir, switches: Sequence[Switch], purge: bool, check: bool) -> list[dict[str, Any]]:
+    """Bring the switches of an experiment to what is wanted. Returns one result per switch, whatever happened to the others."""
+    wanted = {switch.id for switch in switches}
+    results = absent(rundir, [id_ for id_ in known(rundir) if id_ not in wanted], check) if purge else []
+    for switch in switches:
+        reason = needs(rundir, switch)
+        result: dict[str, Any] = {
+            "name": switch.name,
+            "id": switch.id,
+            "changed": bool(reason),
+            "action": "start" if reason else "none",
+            "reason": reason or "",
+        }
+        if reason and not check:
+            try:
+                start(rundir, switch)
+            except (HostError, OSError) as error:
+                result.update(failed=True, msg=str(error))
+        results.append(result)
+    return results
+
+
+def absent(rundir: RunDir, ids: Sequence[str], check: bool) -> list[dict[str, Any]]:
+    """Stop switches and remove what they leave."""
+    there = set(known(rundir))
+    results = []
+    for id_ in ids:
+        found = id_ in there
+        name = read_json(record_path(rundir, id_)).get("name", id_)
+        failure: dict[str, Any] = {}
+        if found and not check:
+            try:
+                halt(rundir, id_)
+            except (HostError, OSError) as error:
+                failure = {"failed": True, "msg": str(error)}
+        action, reason = ("remove", "not wanted") if found else ("none", "")
+        results.append({**failure, "name": name, "id": id_, "changed": found, "action": action, "reason": reason})
+    return results

@@ -1,0 +1,91 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The Benito developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Thin door: the control net of an experiment."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: control_net
+short_description: The control net of an experiment on a host
+version_added: 0.1.0
+description:
+  - Makes the net over which an experimenter reaches the guests of an experiment. It is never part of the topology.
+  - A bridge with a private subnet of its own and a table of nftables rules. The host reaches every guest; guests reach the outside through
+    the host, masqueraded, with an address of this net as source; nobody outside reaches a guest, guests reach no service of the host,
+    and they do not reach each other over it.
+  - It switches IPv4 forwarding on; M(benito.testbed.experiment) puts it back when the last experiment leaves the host.
+extends_documentation_fragment:
+  - benito.testbed.experiment
+  - benito.testbed.experiment.control
+  - benito.testbed.experiment.attributes
+options:
+  control:
+    required: true
+requirements:
+  - ip and bridge (Debian package iproute2)
+  - nft (Debian package nftables)
+author:
+  - The Benito developers (@benito)
+"""
+
+EXAMPLES = r"""
+- name: A control net
+  benito.testbed.control_net:
+    experiment: {project: lab, experiment: demo, id: lab.demo}
+    control: {bridge: bn12ab34cd, address: 172.20.5.1, prefix: 24}
+  become: true
+"""
+
+RETURN = r"""
+control:
+  description: The net.
+  returned: always
+  type: dict
+  contains:
+    name:
+      description: Name of the bridge.
+      type: str
+      sample: bn12ab34cd
+    action:
+      description: What was made or mended, V(none) when nothing.
+      type: str
+      sample: bridge, rules, forwarding
+    reason:
+      description: Why.
+      type: str
+    changed:
+      description: Whether something was touched.
+      type: bool
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.benito.testbed.plugins.module_utils.control_net import ControlNet, check_free, create, needs
+from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.options import CONTROL_NET, EXPERIMENT, difference, open_experiment
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={**EXPERIMENT, "control": {**CONTROL_NET, "required": True}},
+        supports_check_mode=True,
+    )
+    try:
+        net = ControlNet.from_options(module.params["control"])
+        rundir, lock = open_experiment(module.params, module.check_mode)
+        check_free(rundir, net)
+        with lock:
+            todo = needs(rundir, net)
+            if todo and not module.check_mode:
+                create(rundir, net)
+    except HostError as error:
+        module.fail_json(msg=str(error))
+    result = {"name": net.bridge, "action": ", ".join(todo) or "none", "reason": "not as wanted" if todo else "", "changed": bool(todo)}
+    module.exit_json(changed=bool(todo), control=result, diff=difference([result]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The Benito developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Thin door: an experiment's place on a host, and its complete removal."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: experiment
+short_description: An experiment's place on a host
+version_added: 0.1.0
+description:
+  - Makes the directory of an experiment on a host, or removes the experiment with everything it has there.
+  - Removal goes by the experiment's mark, which every process, interface, table and directory of it carries. It needs neither the
+    topology nor intact records, and works after a crash, after half a swap-in, and twice.
+extends_documentation_fragment:
+  - benito.testbed.experiment.attributes
+options:
+  project:
+    description: First level of the name.
+    type: str
+    required: true
+  experiment:
+    description: Second level of the name.
+    type: str
+    required: true
+  id:
+    description: The short name used in paths. Needed for O(state=present).
+    type: str
+  root:
+    description: Directory on the host that holds the records, sockets and logs of all experiments.
+    type: str
+    default: /var/lib/benito
+  state:
+    description: Whether the experiment shall have a place on the host, or leave no trace.
+    type: str
+    choices: [present, absent]
+    default: present
+author:
+  - The Benito developers (@benito)
+"""
+
+EXAMPLES = r"""
+- name: Take an experiment off this host, whatever state it is in
+  benito.testbed.experiment:
+    project: lab
+    experiment: demo
+    state: absent
+  become: true
+"""
+
+RETURN = r"""
+removed:
+  description: What was there and is gone, or would be in check mode.
+  returned: when O(state=absent)
+  type: list
+  elements: str
+  sample: ["guest n-0", "switch lan0", "interface bn12ab34cd"]
+path:
+  description: The experiment's directory.
+  returned: when O(state=present)
+  type: str
+  sample: /var/lib/benito/lab.demo
+"""
+
+import contextlib
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.rundir import ROOT, RunDir
+from ansible_collections.benito.testbed.plugins.module_utils.sweep import find, sweep
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "project": {"type": "str", "required": True},
+            "experiment": {"type": "str", "required": True},
+            "id": {"type": "str"},
+            "root": {"type": "str", "default": ROOT},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        required_if=[("state", "present", ["id"])],
+        supports_check_mode=True,
+    )
+    params = module.params
+    names = {key: params[key] for key in ("project", "experiment")}
+    try:
+        rundir = RunDir.from_options({**names, "id": params["id"] or "none"}, params["root"])
+        if params["state"] == "present":
+            changed = not os.path.exists(f"{rundir.path}/experiment.json")
+            if changed and not module.check_mode:
+                rundir.create()
+            module.exit_json(changed=changed, path=rundir.path, diff={"before": "", "after": f"{rundir.path}\n" if changed else ""})
+        remains = find(rundir.project, rundir.experiment, rundir.root)
+        if not module.check_mode:
+            with contextlib.ExitStack() as locks:
+                for directory in remains.directories:
+                    locks.enter_context(directory.locked())
+                # Looked at again under the lock: a run that was still busy may have added to it.
+                remains = find(rundir.project, rundir.experiment, rundir.root)
+                sweep(remains, rundir.root)
+    except HostError as error:
+        module.fail_json(msg=str(error))
+    lines = remains.lines()
+    module.exit_json(changed=bool(lines), removed=lines, diff={"before": "".join(f"{line}\n" for line in lines), "after": ""})
+
+
+if __name__ == "__main__":
+    main()

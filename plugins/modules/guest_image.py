@@ -1,0 +1,191 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Thin door to the tiny image's builder."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guest_image
+short_description: Build the image that guests boot
+version_added: 0.1.0
+author:
+  - The Benito developers (@benito)
+description:
+  - Builds the image C(tiny) on the host, a kernel and an initramfs made from Debian packages, which boots a guest of 100 MB in seconds.
+  - The packages are fetched with the host's own apt, from its mirrors, through its proxies and checked by its signatures. Nothing is
+    installed on the host.
+  - Images are kept by content. While neither the recipe nor the guest files change, the image that is there is used, without network.
+options:
+  name:
+    description: The image.
+    type: str
+    choices: [tiny]
+    default: tiny
+  cache:
+    description: Directory on the host where images are kept.
+    type: path
+    default: /var/cache/benito/images
+  guest_files:
+    description: Directory on the host with the files that go into the guest, C(init), C(benito-agent) and their kin.
+    type: path
+    required: true
+  state:
+    description: Whether the image for these guest files should be there.
+    type: str
+    choices: [present, absent]
+    default: present
+  refresh:
+    description: Ask apt for newer packages, and build a new image when there are any. Run C(apt-get update) before.
+    type: bool
+    default: false
+requirements:
+  - A Debian host (amd64) with apt
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: partial
+    details: With O(refresh=true) check mode does not ask apt, and reports that nothing would change while an image is there.
+  diff_mode:
+    support: full
+  platform:
+    platforms: debian
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Build the image
+  benito.testbed.guest_image:
+    guest_files: /usr/local/lib/benito/guest
+  register: image
+
+- name: Build it again when Debian has newer packages
+  benito.testbed.guest_image:
+    guest_files: /usr/local/lib/benito/guest
+    refresh: true
+"""
+
+RETURN = r"""
+path:
+  description: Directory of the image.
+  returned: success
+  type: str
+  sample: /var/cache/benito/images/tiny-0123456789ab
+kernel:
+  description: The kernel, an ELF file.
+  returned: success
+  type: str
+  sample: /var/cache/benito/images/tiny-0123456789ab/vmlinux
+initrd:
+  description: The initramfs.
+  returned: success
+  type: str
+  sample: /var/cache/benito/images/tiny-0123456789ab/initramfs
+key:
+  description: Names the recipe, the packages' names and the guest files.
+  returned: success
+  type: str
+  sample: 0123456789ab
+arguments:
+  description: What belongs on the kernel's command line.
+  returned: when the image is there
+  type: str
+release:
+  description: The kernel's release.
+  returned: when the image is there
+  type: str
+  sample: 6.1.0-56-amd64
+packages:
+  description: What the image is made of.
+  returned: when the image is there
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the package.
+      type: str
+    version:
+      description: Its version.
+      type: str
+    sha256:
+      description: Sum of the package file.
+      type: str
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.benito.testbed.plugins.module_utils import tiny_image
+from ansible_collections.benito.testbed.plugins.module_utils.debian_packages import PackageError
+
+
+def listing(image: tiny_image.Image | None) -> str:
+    """Return the image as the diff shows it: one line per package."""
+    if image is None:
+        return ""
+    return f"{image.path}\n" + "".join(f"{package['name']} {package['version']}\n" for package in image.packages)
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    """Bring the image into the wanted state; return the module's result."""
+    cache, guest_files = Path(module.params["cache"]), Path(module.params["guest_files"])
+    present = module.params["state"] == "present"
+    if module.check_mode and not guest_files.exists():
+        # A check run has not copied them, so there is no image of theirs yet.
+        return {
+            "changed": present,
+            "path": "",
+            "kernel": "",
+            "initrd": "",
+            "key": "",
+            "diff": {"before": "", "after": "tiny\n" if present else ""},
+        }
+    key = tiny_image.recipe_key(guest_files)
+    before = after = tiny_image.find(cache, key)
+    if module.check_mode:
+        changed = (before is None) if present else (before is not None)
+        after = before if present else None
+    elif present:
+        after, changed = tiny_image.ensure(cache, guest_files, module.params["refresh"])
+    else:
+        after, changed = None, tiny_image.remove(cache, guest_files)
+    path = cache / f"tiny-{key}"
+    result: dict[str, Any] = {
+        "changed": changed,
+        "path": str(path),
+        "kernel": str(path / "vmlinux"),
+        "initrd": str(path / "initramfs"),
+        "key": key,
+        "diff": {"before": listing(before), "after": f"{path}\n" if changed and present and after is None else listing(after)},
+    }
+    if after:
+        result.update(arguments=after.arguments, release=after.release, packages=after.packages)
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "choices": ["tiny"], "default": "tiny"},
+            "cache": {"type": "path", "default": "/var/cache/benito/images"},
+            "guest_files": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "refresh": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = run(module)
+    except PackageError as error:
+        module.fail_json(msg=str(error))
+    else:
+        module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The attributes Benito knows, and what to tell an author who wrote others.
+
+TopDL leaves the names of attributes open, so a misspelt one says nothing and does nothing. Names under
+``benito:`` or ``containers:``, which mean the same, are ours: one that is not known there is worth a notice. Bare names are
+shared with other tools, so a bare name is worth one only when it is nearly one of these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from .diagnostics import Notice, one_line
+from .settings import SETTINGS
+from .topology import Attribute, Computer, Element, Other, Segment, Topology, find_attribute
+
+PREFIXES = ("benito:", "containers:")
+
+
+@dataclass(frozen=True)
+class KnownAttribute:
+    """A row of the registry: ``key`` is the name without prefix, ``spellings`` all names it may be written as, the usual one first.
+
+    ``places`` are the kinds of object it may stand on: topology, substrate, node, interface, os.
+    """
+
+    key: str
+    places: tuple[str, ...]
+    meaning: str
+    spellings: tuple[str, ...]
+
+
+def _bare(key: str, places: str, meaning: str) -> KnownAttribute:
+    return KnownAttribute(key, tuple(places.split()), meaning, (key,))
+
+
+def _ours(key: str, places: str, meaning: str, *others: str) -> KnownAttribute:
+    """Describe an attribute under our prefixes; ``others`` are further spellings, bare where they start with a colon."""
+    prefixed = (prefix + name for name in (key, *(o for o in others if not o.startswith(":"))) for prefix in PREFIXES)
+    return KnownAttribute(key, tuple(places.split()), meaning, (*prefixed, *(o[1:] for o in others if o.startswith(":"))))
+
+
+def _plain(documentation: str) -> str:
+    """Take Ansible's markup out of a setting's documentation."""
+    return re.sub(r"\b[A-Z]\(([^)]*)\)", r"\1", documentation)
+
+
+ATTRIBUTES: tuple[KnownAttribute, ...] = (
+    _bare("startup", "node", "Start command, run by the node's shell at each boot."),
+    _bare("type", "node", "Hardware type; kept, and without effect here."),
+    _bare("failureaction", "node", "What a guest that does not boot does to the swap-in: fatal, nonfatal or ignore."),
+    _bare("testbed", "node", "Testbed that should realise the node in a federation; kept, and without effect here."),
+    _bare("fixed", "node", "Physical machine wanted for the node; kept, and without effect here."),
+    _bare("osid", "os", "Name of the image to run."),
+    _bare("ip4_address", "interface", "IPv4 address in the experiment."),
+    _bare("ip4_netmask", "interface", "Netmask of ip4_address, as a dotted quad."),
+    _bare("loss", "interface substrate", "Fraction of packets lost, 0 to 1."),
+    _bare("portal", "node", "Marks a federation gateway; kept, and without effect here."),
+    _bare("active", "node", "Whether a federation gateway opens the connection; kept, and without effect here."),
+    _bare("dragon_vlan", "node", "VLAN of a federation gateway; kept, and without effect here."),
+    _bare("domain", "node", "Domain of a federation gateway; kept, and without effect here."),
+    _bare("masterdomain", "node", "Master domain of a federation gateway; kept, and without effect here."),
+    _bare("virtualization_type", "node", "Virtualization asked of ProtoGENI; kept, and without effect here."),
+    _bare("exclusive", "node", "Whether ProtoGENI is asked for a machine of one's own; kept, and without effect here."),
+    _bare("slots", "node", "Slots asked of ProtoGENI; kept, and without effect here."),
+    _ours("node_type", "node", "Kind of the node: qemu, process or embedded_pnode."),
+    _ours("partition", "node", "Number of the pnode that carries the node; nodes with the same number share one.", ":partition"),
+    _ours("PartitionPass", "node", "Number of the placement pass the node is placed in.", "PackingPass"),
+    _ours("ghost", "node", "true: a place is kept for the node, but it is not started."),
+    _ours("image", "node", "Name of the image to run; stronger than osid."),
+    _ours("memory", "node", "Memory of the guest in MB."),
+    _ours("cpus", "node", "Number of virtual processors of the guest."),
+    _ours("host", "node", "Name of the node that carries this process."),
+    _ours("routes", "node", "Static routes of the node, where routing is manual."),
+    _ours("control_address", "node", "IPv4 address on the control net."),
+    _ours("control_mac", "node", "MAC address on the control net."),
+    _ours("openvz_template", "node", "OpenVZ template of DETER Containers; kept, and without effect here."),
+    _ours("openvz_diskspace", "node", "OpenVZ disk size of DETER Containers; kept, and without effect here."),
+    _ours("maverick_url", "node", "Older name of qemu_url."),
+    _ours("qemu_url", "node", "Address of the QEMU image of DETER Containers."),
+    _ours("qemu_arch", "node", "Architecture of the QEMU image of DETER Containers: i386 or x86_64."),
+    _ours("mac_address", "interface", "MAC address of the interface."),
+    _ours("vde_switch", "interface", "Switch the interface is plugged into."),
+    _ours("vde_port", "interface", "Port of that switch, from 1."),
+    _ours("reverse_capacity", "interface", "Capacity towards the node in kb/s, where it differs from that away from the node."),
+    _ours("reverse_latency", "interface", "Latency towards the node in ms, where it differs from that away from the node."),
+    _ours("reverse_loss", "interface", "Loss towards the node, 0 to 1, where it differs from that away from the node."),
+    _ours("routing", "topology", "Who says which way packets go: static (computed), manual (the file) or session (computed)."),
+    _ours("pass_pnodes", "topology", "Types of host for each placement pass; kept, and without effect here."),
+    *(_ours(setting.name, "topology", _plain(setting.meaning)) for setting in SETTINGS if setting.shared),
+)
+
+_BY_KEY = MappingProxyType({name.rpartition(":")[2]: known for known in ATTRIBUTES for name in (known.key, *known.spellings)})
+_BY_NAME = MappingProxyType({name: known for known in ATTRIBUTES for name in known.spellings})
+_BARE = tuple(name for name in _BY_NAME if ":" not in name)
+_ARTICLES = MappingProxyType({"topology": "the ", "substrate": "a ", "node": "a ", "interface": "an ", "os": "an "})
+_OURS = tuple(dict.fromkeys(name.partition(":")[2] for name in _BY_NAME if ":" in name))
+
+
+def find(attributes: tuple[Attribute, ...], key: str) -> Attribute | None:
+    """Return the first attribute that bears any spelling of a known key, which is a name without prefix."""
+    return find_attribute(attributes, *_BY_KEY[key].spellings)
+
+
+def table() -> list[tuple[str, str, str]]:
+    """Return a row for each known attribute: its spellings, where it may stand, what it means."""
+    return [
+        (", ".join(name for name in known.spellings if not name.startswith(PREFIXES[1])), ", ".join(known.places), known.meaning)
+        for known in ATTRIBUTES
+    ]
+
+
+def check_attributes(topology: Topology) -> tuple[Notice, ...]:
+    """Return a notice for each attribute that is probably not what its author meant, in the order of their places in the file."""
+    return tuple(sorted(notice for place, owner, attributes in _objects(topology) for notice in _check(place, owner, attributes)))
+
+
+def _objects(topology: Topology) -> Iterator[tuple[str, str, tuple[Attribute, ...]]]:
+    """Yield each object that can have attributes: its place, what to call it, its attributes."""
+    yield "topology", "the topology", topology.attributes
+    for substrate in topology.substrates:
+        yield "substrate", f"substrate {substrate.name}", substrate.attributes
+    for element in topology.elements:
+        place, owner = _called(element)
+        yield place, owner, element.attributes
+        for interface in element.interfaces:
+            yield "interface", f"interface {interface.name} of {owner}", interface.attributes
+        if isinstance(element, Computer):
+            for kind, parts in (("cpu", element.cpus), ("os", element.oses), ("software", element.software), ("storage", element.storage)):
+                for part in parts:
+                    yield kind, f"the {kind} of {owner}", part.attributes
+
+
+def _called(element: Element) -> tuple[str, str]:
+    if isinstance(element, Computer):
+        return "node", f"node {element.name}"
+    if isinstance(element, Other):
+        return "other", "an element of another kind"
+    kind = "segment" if isinstance(element, Segment) else "testbed"
+    return kind, f"{kind} {one_line(element.uri)}"
+
+
+def _check(place: str, owner: str, attributes: tuple[Attribute, ...]) -> Iterator[Notice]:
+    first: dict[str, Attribute] = {}
+    for attribute in attributes:
+        known = _BY_NAME.get(attribute.name)
+        name = one_line(attribute.name)
+        earlier = first.setdefault(known.key if known else attribute.name, attribute)
+        if earlier is not attribute:
+            yield Notice(attribute.where, f"{owner} has the attribute {name} already, from {earlier.where}: the first one wins")
+        elif known is None:
+            better = _better(attribute.name, place)
+            if better:
+                yield Notice(attribute.where, f"the attribute {name} of {owner} is not known and does nothing: did you mean {better}?")
+            elif attribute.name.startswith(PREFIXES):
+                yield Notice(attribute.where, f"the attribute {name} of {owner} is not known and does nothing")
+        elif place not in known.places:
+            right = " or ".join(_ARTICLES[place] + place for place in known.places)
+            yield Notice(attribute.where, f"the attribute {name} of {owner} does nothing there: it belongs on {right}")
+
+
+def _better(name: str, place: str) -> str:
+    """Return the known name that an unknown one on this kind of object probably was to be, or nothing."""
+    prefix, colon, key = name.rpartition(":")
+    if not colon:
+        prefixed = _BY_NAME.get(PREFIXES[0] + key)
+        return PREFIXES[0] + key if prefixed and place in prefixed.places else _near(key, _BARE, 0.8)
+    ours = _near(prefix + colon, PREFIXES, 0.8)
+    if not ours:
+        return ""
+    if key in _BARE and key not in _OURS:
+        return key
+    return ours + near if (near := _near(key, _OURS, 0.7)) else _near(key, _BARE, 0.7)
+
+
+def _near(word: str, known: tuple[str, ...], cutoff: float) -> str:
+    """Return the known word closest to a word, whose capitals may be wrong; nothing when none is close."""
+    by_lower = {k.lower(): k for k in known}
+    return "".join(by_lower[k] for k in get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff))

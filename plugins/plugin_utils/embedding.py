@@ -1,0 +1,156 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan decided, written into the topology, and read back.
+
+The annotated topology is at once a file like any other, which gives the same plan wherever it is read, and
+the memory of the last swap-in, by which the next plan leaves alone what need not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .addressing import NO_ADDRESSES, PreviousAddresses, dotted, network_of, parse_network
+from .attributes import find
+from .diagnostics import Location, Notice, TopologyError
+from .formats.topdl import read_topdl
+from .interpretation import parse_address, parse_netmask
+from .settings import Settings, as_attributes
+from .topology import Attribute, Computer, Interface, Topology, find_attribute
+
+if TYPE_CHECKING:
+    from .addressing import Network
+    from .plan import Plan, PlannedInterface, PlannedNode
+
+_KIND_WORDS = {"qemu": "qemu", "process": "process", "physical": "embedded_pnode"}
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the last swap-in chose, by name: it guides, and never binds.
+
+    ``pnodes`` has the number of each node's pnode; ``ports`` are by node, interface and substrate.
+    """
+
+    pnodes: Mapping[str, int] = field(default_factory=dict)
+    addresses: PreviousAddresses = NO_ADDRESSES
+    ports: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+
+
+NOTHING_EMBEDDED = Embedding()
+
+
+def experiment_dir(settings: Settings) -> Path:
+    """Return the directory where the controller keeps what it must remember of the experiment."""
+    return Path(settings.state_dir) / f"{settings.project}.{settings.experiment}"
+
+
+def embedding_file(settings: Settings) -> Path:
+    """Return the file that holds the last swap-in's annotated topology."""
+    return experiment_dir(settings) / "embedding.topdl"
+
+
+def load_embedding(settings: Settings) -> tuple[Embedding, tuple[Notice, ...]]:
+    """Return what the last swap-in chose. A record that cannot be read counts as none, and is told about."""
+    path = embedding_file(settings)
+    try:
+        topology, dummy = read_topdl(path.read_bytes(), str(path))
+        return read_embedding(topology), ()
+    except FileNotFoundError:
+        return Embedding(), ()
+    except (OSError, TopologyError) as error:
+        reason = error.message if isinstance(error, TopologyError) else error.strerror
+        return Embedding(), (
+            Notice(Location(str(path)), f"the record of the last swap-in is of no use, everything is chosen anew: {reason}"),
+        )
+
+
+def read_embedding(topology: Topology) -> Embedding:
+    """Return the decisions an annotated topology holds. Raises TopologyError for an annotation that cannot be read."""
+    pnodes: dict[str, int] = {}
+    networks: dict[str, Network] = {}
+    interfaces: dict[tuple[str, str, str], int] = {}
+    ports: dict[tuple[str, str, str], int] = {}
+    control: dict[str, int] = {}
+    for computer in topology.computers:
+        partition = find(computer.attributes, "partition")
+        if partition is not None:
+            pnodes[computer.name] = _number(partition)
+        address = find(computer.attributes, "control_address")
+        if address is not None:
+            control[computer.name] = parse_address(address.value, address.where)
+        for interface in computer.interfaces:
+            for substrate in interface.substrates[:1]:
+                key = (computer.name, interface.name, substrate)
+                value, mask = find_attribute(interface.attributes, "ip4_address"), find_attribute(interface.attributes, "ip4_netmask")
+                if value is not None and mask is not None:
+                    interfaces[key] = parse_address(value.value, value.where)
+                    networks[substrate] = network_of(interfaces[key], parse_netmask(mask.value, mask.where))
+                port = find(interface.attributes, "vde_port")
+                if port is not None:
+                    ports[key] = _number(port)
+    subnet = find(topology.attributes, "control_subnet")
+    try:
+        control_network = parse_network(subnet.value) if subnet else None
+    except ValueError:
+        control_network = None
+    return Embedding(pnodes, PreviousAddresses(networks, interfaces, control_network, control), ports)
+
+
+def annotate(plan: Plan) -> Topology:
+    """Return the topology the plan was made from, with everything the plan decided written in as attributes."""
+    planned = {node.name: node for node in plan.nodes}
+    elements = tuple(_annotated(e, planned[e.name]) if isinstance(e, Computer) else e for e in plan.topology.elements)
+    settled = replace(plan.settings, control_subnet=str(plan.control.network))
+    own = as_attributes(settled)
+    return replace(plan.topology, elements=elements, attributes=with_attributes(plan.topology.attributes, own))
+
+
+def with_attributes(attributes: Iterable[Attribute], own: Iterable[Attribute]) -> tuple[Attribute, ...]:
+    """Return the attributes with ours set: those of the same key, under whatever prefix, give way."""
+    own = tuple(own)
+    keys = {_key(a.name) for a in own}
+    return (*(a for a in attributes if _key(a.name) not in keys), *own)
+
+
+def _key(name: str) -> str:
+    """Return one spelling for names that mean the same; partition is ours even without a prefix."""
+    for prefix in ("benito:", "containers:"):
+        name = name.removeprefix(prefix) if name == prefix + "partition" else name
+    return f"benito:{name.removeprefix('containers:')}" if name.startswith("containers:") else name
+
+
+def _annotated(computer: Computer, node: PlannedNode) -> Computer:
+    own = [Attribute("benito:node_type", _KIND_WORDS[node.kind]), Attribute("benito:partition", str(node.pnode_number))]
+    if node.kind != "physical":
+        own += [
+            Attribute("benito:image", node.image),
+            Attribute("benito:memory", str(node.memory)),
+            Attribute("benito:cpus", str(node.cpus)),
+        ]
+    if node.control is not None:
+        own += [Attribute("benito:control_address", dotted(node.control.address)), Attribute("benito:control_mac", node.control.mac)]
+    interfaces = tuple(_annotated_interface(i, planned) for i, planned in zip(computer.interfaces, node.interfaces, strict=True))
+    return replace(computer, interfaces=interfaces, attributes=with_attributes(computer.attributes, own))
+
+
+def _annotated_interface(interface: Interface, planned: PlannedInterface) -> Interface:
+    mask = 0xFFFFFFFF << (32 - planned.prefix) & 0xFFFFFFFF
+    own = (
+        Attribute("ip4_address", dotted(planned.address)),
+        Attribute("ip4_netmask", dotted(mask)),
+        Attribute("benito:mac_address", planned.mac),
+        Attribute("benito:vde_switch", planned.switch),
+        Attribute("benito:vde_port", str(planned.port)),
+    )
+    return replace(interface, attributes=with_attributes(interface.attributes, own))
+
+
+def _number(attribute: Attribute) -> int:
+    text = attribute.value.strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise TopologyError(f"{attribute.name} is not a number", attribute.where)
+    return int(text)

@@ -1,0 +1,155 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Views of a planned experiment as plain text: a table, a list, a picture.
+
+They take what the inventory offers: ``benito`` (the experiment) and lists of ``benito_node`` (its nodes).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_HEADINGS = ("NODE", "KIND", "PNODE", "STATE", "CONTROL", "ADDRESSES", "START-COMMAND")
+_NUMBERS = re.compile(r"([0-9]+)")
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts n-2 before n-10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in _NUMBERS.split(text) if part]
+
+
+def printable(value: object) -> str:
+    """Return text that stays on its line and does nothing to a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))
+
+
+def status_rows(nodes: Iterable[Mapping[str, Any]], infos: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Return one mapping per node, in natural order of names: what was planned, and what its host says about it.
+
+    An info has ``name``, ``state`` (running, booted, dead, stopped or absent), ``exit_status`` of the start command
+    (a number, "running" or None) and ``detail``. A guest without one is unknown: its host did not answer. What is not launched
+    is planned, or a ghost.
+    """
+    by_name = {str(info["name"]): info for info in infos}
+    rows = []
+    for node in sorted(nodes, key=lambda n: natural(str(n["name"]))):
+        info = by_name.get(str(node["name"]), {})
+        rows.append(
+            {
+                "name": node["name"],
+                "kind": node["kind"],
+                "pnode": node["pnode"],
+                "state": _state(node, info),
+                "control": (node.get("control") or {}).get("address"),
+                "addresses": [i["address"] for i in node["interfaces"]],
+                "start_command": node.get("start_command") or "",
+                "exit_status": info.get("exit_status"),
+                "detail": info.get("detail") or "",
+            }
+        )
+    return rows
+
+
+def status_table(nodes: Iterable[Mapping[str, Any]], infos: Iterable[Mapping[str, Any]] = ()) -> str:
+    """Return `status_rows` as aligned lines, and below them what there is to say about those that are not well."""
+    rows = status_rows(nodes, infos)
+    lines = [
+        _HEADINGS,
+        *(
+            (
+                *(printable(row[column]) for column in ("name", "kind", "pnode", "state")),
+                printable(row["control"] or "-"),
+                printable(" ".join(map(str, row["addresses"])) or "-"),
+                _start_command(row),
+            )
+            for row in rows
+        ),
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    remarks = [f"{printable(row['name'])}: {printable(row['detail'])}" for row in rows if row["detail"]]
+    return "\n".join([*shown, *([""] if remarks else []), *remarks]) + "\n"
+
+
+def _state(node: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+    if node.get("ghost"):
+        return "ghost"
+    if not node.get("guest", True):
+        return "planned"
+    return str(info.get("state") or "unknown")
+
+
+def _start_command(row: Mapping[str, Any]) -> str:
+    if not row["start_command"] or row["state"] in ("unknown", "planned", "ghost"):
+        return "-"
+    status = row["exit_status"]
+    if status is None:
+        return "not run"
+    return "running" if status == "running" else f"exit {printable(status)}"
+
+
+def node_list(
+    benito: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], hosts: Mapping[str, str] | None = None, extra: bool = True
+) -> str:
+    """Return the experiment's pnodes with the machines that are them, and below them the nodes that live on pnodes.
+
+    ``hosts`` has the machine's name for each pnode. The look is that of Benito's node_list --extra.
+    """
+    nodes, suffix = list(nodes), f"{benito['experiment']}.{benito['project']}"
+    found = sorted({str(n["pnode"]) for n in nodes} | set(hosts or ()))
+    lines = [f"{benito['project']}/{benito['experiment']}"]
+    lines += [f"    {pnode}.{suffix} / {(hosts or {}).get(pnode, '-')}" for pnode in found]
+    if extra:
+        lines.append("  extra nodes:")
+        lines += [f"    {name}.{suffix}" for name in sorted((str(n["name"]) for n in nodes), key=natural)]
+    return "\n".join(printable(line) for line in lines) + "\n"
+
+
+def topology_graph(nodes: Iterable[Mapping[str, Any]], form: str = "mermaid") -> str:
+    """Return a picture in the language of Mermaid or DOT: a box per pnode, an edge per link, a round node per LAN."""
+    nodes = list(nodes)
+    members: dict[str, list[str]] = {}
+    boxes: dict[str, list[Mapping[str, Any]]] = {}
+    for node in nodes:
+        boxes.setdefault(str(node["pnode"]), []).append(node)
+        for interface in node["interfaces"]:
+            members.setdefault(str(interface["substrate"]), []).append(str(node["name"]))
+    ids = {str(node["name"]): f"n{number}" for number, node in enumerate(nodes)}
+    lans = {name: f"s{number}" for number, name in enumerate(members) if len(members[name]) != 2}
+    edges = [(ids[ends[0]], ids[ends[1]], name) for name, ends in members.items() if name not in lans]
+    edges += [(lans[name], ids[end], "") for name, ends in members.items() if name in lans for end in ends]
+    draw = {"mermaid": _mermaid, "dot": _dot}.get(form)
+    if draw is None:
+        raise ValueError(f"a picture can be in mermaid or dot, not in {printable(form)}")
+    return draw({box: [(ids[str(n["name"])], str(n["name"])) for n in inside] for box, inside in sorted(boxes.items())}, lans, edges)
+
+
+_Boxes = Mapping[str, list[tuple[str, str]]]
+_Edges = Iterable[tuple[str, str, str]]
+
+
+def _mermaid(boxes: _Boxes, lans: Mapping[str, str], edges: _Edges) -> str:
+    def label(text: str) -> str:
+        return '"' + "".join(c if c.isalnum() or c in " ._-" else f"#{ord(c)};" for c in printable(text)) + '"'
+
+    lines = ["graph LR"]
+    for number, (box, inside) in enumerate(boxes.items()):
+        lines += [f"  subgraph p{number}[{label(box)}]", *(f"    {i}[{label(name)}]" for i, name in inside), "  end"]
+    lines += [f"  {i}(({label(name)}))" for name, i in lans.items()]
+    lines += [f"  {a} ---|{label(name)}| {b}" if name else f"  {a} --- {b}" for a, b, name in edges]
+    return "\n".join(lines) + "\n"
+
+
+def _dot(boxes: _Boxes, lans: Mapping[str, str], edges: _Edges) -> str:
+    def label(text: str) -> str:
+        escaped = printable(text).replace("\\", "\\\\").replace('"', '\\"')
+        return f'[label="{escaped}"]'
+
+    lines = ["graph experiment {"]
+    for number, (box, inside) in enumerate(boxes.items()):
+        lines += [f"  subgraph cluster_{number} {{", f"    graph {label(box)};", *(f"    {i} {label(name)};" for i, name in inside), "  }"]
+    lines += [f"  {i} {label(name)};" for name, i in lans.items()]
+    lines += [f"  {a} -- {b} {label(name)};" if name else f"  {a} -- {b};" for a, b, name in edges]
+    return "\n".join([*lines, "}"]) + "\n"

@@ -1,0 +1,153 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wires: MAC addresses, switches, their ports, and the names of devices.
+
+Everything that can be derived from names is, so that it stays when other nodes come and go; only the
+ports of switches are counted, and those of the last swap-in are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from .diagnostics import TopologyError
+from .interpretation import Link, Node
+from .settings import Settings
+from .short_names import digest, short_names
+
+_SHORT_NAME = 20
+_LEAST_PORTS = 32
+_MOST_PORTS = 1024
+
+
+@dataclass(frozen=True)
+class Cord:
+    """One end of an interface in the guest and the other in a switch. ``switch`` is the switch's short name, ``port`` counts from 1."""
+
+    mac: str
+    switch: str
+    port: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Switch:
+    """The switch of a substrate: short name for paths, and how many ports it has."""
+
+    id: str
+    ports: int
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Cords by (node, interface), switches by substrate, what the control net needs by node."""
+
+    cords: Mapping[tuple[str, str], Cord]
+    switches: Mapping[str, Switch]
+    bridge: str
+    taps: Mapping[str, str]
+    control_macs: Mapping[str, str]
+
+
+def wire(
+    nodes: Iterable[Node], links: Iterable[Link], settings: Settings, previous: Mapping[tuple[str, str, str], int] = MappingProxyType({})
+) -> Wiring:
+    """Wire the experiment. ``previous`` has the switch ports of the last swap-in by node, interface and substrate.
+
+    Ports are counted over all members of a substrate, wherever they live, so that moving one moves no other.
+    Raises TopologyError where the file gives one MAC or one port twice.
+    """
+    nodes, links = tuple(nodes), tuple(links)
+    macs, control_macs = _macs(nodes, settings)
+    ids = short_names((link.name for link in links), _SHORT_NAME)
+    switches: dict[str, Switch] = {}
+    cords: dict[tuple[str, str], Cord] = {}
+    for link in links:
+        if not link.members:
+            continue
+        ports = _ports(link, previous)
+        switches[link.name] = Switch(ids[link.name], _size(len(link.members), max(ports.values())))
+        for member in link.members:
+            key = (member.node, member.name)
+            cords[key] = Cord(macs[key], ids[link.name], ports[key], f"eth{member.index + 1}")
+    taken: set[str] = set()
+    bridge = _device_name(settings, taken, "bridge")
+    taps = {node.name: _device_name(settings, taken, "tap", node.name) for node in nodes if node.is_guest}
+    return Wiring(cords, switches, bridge, taps, control_macs)
+
+
+def derived_mac(*words: str) -> str:
+    """Return a locally administered unicast MAC that follows from the words."""
+    digits = digest(*words)[:10]
+    return ":".join(["02", *(digits[i : i + 2] for i in range(0, 10, 2))])
+
+
+def _macs(nodes: tuple[Node, ...], settings: Settings) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
+    """Return the MACs of the interfaces, and those on the control net. The file's come first, so that a derived one gives way."""
+    owners: dict[str, str] = {}
+
+    def own(mac: str, node: Node, what: str) -> str:
+        if mac in owners:
+            raise TopologyError(f"MAC {mac} of {what} of {node.name} is also that of {owners[mac]}: each needs its own", node.where)
+        owners[mac] = f"{what} of {node.name}"
+        return mac
+
+    def derive(node: Node, what: str) -> str:
+        words = (settings.project, settings.experiment, node.name, what)
+        mac, salt = derived_mac(*words), 0
+        while mac in owners:
+            salt += 1
+            mac = derived_mac(*words, str(salt))
+        return own(mac, node, what)
+
+    given = {(n.name, i.name): own(i.mac, n, f"interface {i.name}") for n in nodes for i in n.interfaces if i.mac}
+    given_control = {n.name: own(n.control_mac, n, "the control interface") for n in nodes if n.is_guest and n.control_mac}
+    control = {n.name: given_control.get(n.name) or derive(n, "control") for n in nodes if n.is_guest}
+    return {(n.name, i.name): given.get((n.name, i.name)) or derive(n, i.name) for n in nodes for i in n.interfaces}, control
+
+
+def _ports(link: Link, previous: Mapping[tuple[str, str, str], int]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    used: dict[int, str] = {}
+    most = max(_MOST_PORTS, 4 * len(link.members))
+    for member in link.members:
+        if member.port is not None:
+            if member.port > most:
+                raise TopologyError(
+                    f"port {member.port} of {member.node} on substrate {link.name} is too high: it may be up to {most}", member.where
+                )
+            if member.port in used:
+                raise TopologyError(
+                    f"port {member.port} of substrate {link.name} is given to {used[member.port]} and to {member.node}", member.where
+                )
+            found[member.node, member.name] = member.port
+            used[member.port] = member.node
+    for member in link.members:
+        kept = previous.get((member.node, member.name, link.name))
+        if kept is not None and kept <= most and kept not in used and (member.node, member.name) not in found:
+            found[member.node, member.name] = kept
+            used[kept] = member.node
+    free = (p for p in range(1, len(link.members) + len(used) + 1) if p not in used)
+    for member in link.members:
+        if (member.node, member.name) not in found:
+            found[member.node, member.name] = next(free)
+    return found
+
+
+def _size(members: int, highest: int) -> int:
+    """Return how many ports the switch gets: room to grow, and a power of two, so that it seldom has to be replaced."""
+    wanted = max(_LEAST_PORTS, 2 * members, highest)
+    return 1 << (wanted - 1).bit_length()
+
+
+def _device_name(settings: Settings, taken: set[str], *words: str) -> str:
+    """Return a name for a network device of the host: 12 characters, where the kernel allows 15."""
+    salt = 0
+    name = f"bn{digest(settings.project, settings.experiment, *words)[:10]}"
+    while name in taken:
+        salt += 1
+        name = f"bn{digest(settings.project, settings.experiment, *words, str(salt))[:10]}"
+    taken.add(name)
+    return name

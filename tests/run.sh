@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Run the tests, cheapest first, and stop at the first that fails.
+#
+#   tests/run.sh               all of them
+#   tests/run.sh lint          the linters
+#   tests/run.sh unit sanity   these steps
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+lint=(ruff format mypy yamllint shellcheck licences ansible-lint)
+all=("${lint[@]}" unit docs changelog build sanity prepare molecule end-to-end)
+
+export PATH="$PWD/.venv/bin:$PATH"
+export ANSIBLE_CONFIG="$PWD/ansible.cfg"
+export LC_ALL=C.UTF-8
+[[ -t 1 ]] || export NO_COLOR=1
+export REUSE_ENCODING_MODULE=charset_normalizer # the other choices need a library of the host
+
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo env PATH="$PATH" ANSIBLE_CONFIG="$ANSIBLE_CONFIG" LC_ALL="$LC_ALL" "$@"; fi
+}
+
+shell_scripts() {
+    git ls-files --cached --others --exclude-standard -z '*.sh'
+    git grep --untracked -lzE '^#!(/usr)?/bin/(env )?(ba|da)?sh' -- ':!*.sh' ':!*.md'
+}
+
+step_ruff() { ruff check; }
+step_format() { ruff format --check; }
+step_mypy() { mypy; }
+step_yamllint() { yamllint --strict .; }
+step_shellcheck() { shell_scripts | xargs -0 shellcheck; }
+step_licences() { reuse lint --quiet || reuse lint --lines; }
+step_ansible-lint() { ansible-lint --offline; }
+step_unit() { python -m pytest; }
+step_docs() { antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .; }
+step_changelog() { antsibull-changelog lint; }
+step_build() { tests/build.sh; }
+step_sanity() { tests/ansible_test.sh sanity; }
+
+# What the next two run on is fetched here: they have no way to the package mirrors.
+step_prepare() { as_root ansible-playbook tests/integration/prepare.yml; }
+
+# The scenarios make bridges and addresses: in a network of their own, nothing of it meets the host's.
+step_molecule() { as_root unshare --net --mount sh -c 'mount -t sysfs sysfs /sys && ip link set lo up && exec molecule test --all'; }
+
+# These make their own network namespaces.
+step_end-to-end() { as_root python -B -m pytest -p no:cacheprovider tests/integration; }
+
+run() {
+    local name=$1 started=$SECONDS status=0
+    printf '\n=== %s\n' "$name"
+    set +e
+    (
+        set -e
+        "step_$name"
+    )
+    status=$?
+    set -e
+    if ((status != 0)); then
+        printf '=== %s FAILED after %d s (exit code %d)\n' "$name" $((SECONDS - started)) "$status"
+        exit "$status"
+    fi
+    printf '=== %s passed in %d s\n' "$name" $((SECONDS - started))
+}
+
+steps=()
+for word in "${@:-all}"; do
+    case $word in
+        all) steps+=("${all[@]}") ;;
+        lint) steps+=("${lint[@]}") ;;
+        *)
+            if ! declare -F "step_$word" >/dev/null; then
+                echo "tests: no step is called $word; there are: lint ${all[*]}" >&2
+                exit 2
+            fi
+            steps+=("$word")
+            ;;
+    esac
+done
+for step in "${steps[@]}"; do run "$step"; done
+printf '\n=== all %d steps passed in %d s\n' "${#steps[@]}" "$SECONDS"

@@ -1,0 +1,204 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+import yaml
+from ansible.errors import AnsibleParserError
+from ansible.inventory.data import InventoryData
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import inventory_loader
+from ansible.template import Templar, is_trusted_as_template
+
+from ansible_collections.benito.testbed.plugins.inventory import topdl
+from ansible_collections.benito.testbed.plugins.plugin_utils.settings import SETTINGS
+
+HOSTILE = "{{ lookup('pipe', 'touch /tmp/never') }}"
+
+
+def experiment(startup="", osid="", attributes=""):
+    def node(name, lan, more=""):
+        interface = f"<interface><substrate>{lan}</substrate><name>i</name></interface>"
+        return f"<elements><computer><name>{name}</name>{osid}{interface}{more}</computer></elements>"
+
+    command = f"<attribute><attribute>startup</attribute><value>{startup}</value></attribute>"
+    return (
+        "<experiment><version>1.0</version><substrates><name>a.b</name></substrates><substrates><name>a-b</name></substrates>"
+        f"{node('n-0', 'a.b', command)}{node('n-1', 'a.b')}{node('n-2', 'a-b')}{node('n-3', 'a-b')}{attributes}</experiment>"
+    )
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Read an inventory file of this content, as Ansible would."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def read(name, content, **extra):
+        file = tmp_path / name
+        file.write_text(content)
+        plugin, inventory = inventory_loader.get("benito.testbed.topdl"), InventoryData()
+        monkeypatch.setattr("ansible.plugins.inventory.load_extra_vars", lambda loader: extra)
+        assert plugin.verify_file(str(file))
+        plugin.parse(inventory, DataLoader(), str(file))
+        inventory.reconcile_inventory()
+        return inventory
+
+    return read
+
+
+def document(inventory, pnode="pnode-0000"):
+    """Return the document as a play sees it."""
+    variables = inventory.hosts[pnode].vars
+    return Templar(DataLoader(), variables).template(variables["benito_pnode"])
+
+
+def names(inventory, group):
+    return [h.name for h in inventory.groups[group].get_hosts()]
+
+
+def test_groups(read):
+    inventory = read("x.topdl", experiment())
+    assert sorted(names(inventory, "vnode")) == ["n-0", "n-1", "n-2", "n-3"] == sorted(names(inventory, "pnode_0000_guests"))
+    assert names(inventory, "pnode") == names(inventory, "vhost") == ["pnode-0000"]
+    assert names(inventory, "process") == names(inventory, "physical") == []
+    assert names(inventory, "substrate_a_b") == ["n-0", "n-1"] and names(inventory, "substrate_a_b_2") == ["n-2", "n-3"]
+
+
+def test_variables(read, tmp_path):
+    inventory = read("x.topdl", experiment())
+    benito = inventory.groups["all"].vars["benito"]
+    assert (benito["project"], benito["experiment"], benito["id"], benito["pnodes"], benito["runnable"]) == (
+        "testbed",
+        "x",
+        "testbed.x",
+        1,
+        True,
+    )
+    assert benito["source"] == str(tmp_path / "x.topdl")
+    assert benito["state_dir"] == str(tmp_path / "state/benito/testbed.x")
+    node = inventory.hosts["n-1"].vars
+    assert node["ansible_host"] == node["benito_node"]["control"]["address"]
+    assert node["ansible_user"] == "root"
+    assert node["ansible_ssh_common_args"] == f"-F {benito['state_dir']}/ssh_config"
+    pnode = inventory.hosts["pnode-0000"].vars
+    assert pnode["ansible_connection"] == "local"
+    assert [g["name"] for g in document(inventory)["guests"]] == ["n-0", "n-1", "n-2", "n-3"]
+    assert not (tmp_path / "state").exists()
+
+
+def test_text_of_the_file_is_never_a_template(read):
+    inventory = read("x.topdl", experiment(HOSTILE, f"<os><attribute><attribute>osid</attribute><value>{HOSTILE}</value></attribute></os>"))
+
+    def strings(value):
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, list):
+            return [s for v in value for s in strings(v)]
+        return [value] if isinstance(value, str) else []
+
+    found = [s for h in inventory.hosts.values() for s in strings(h.vars)] + strings(inventory.groups["all"].vars)
+    assert HOSTILE in found
+    assert document(inventory)["guests"][0]["start_command"] == HOSTILE
+    assert any("touch" in s for s in strings(inventory.groups["all"].vars["benito"]["notices"]))
+    assert [s for s in found if "{" in s and is_trusted_as_template(s)] == [topdl._DOCUMENT]
+    assert all(is_trusted_as_template(s) for s in found if "{" not in s and s)
+
+
+def test_strength_of_the_sources(read, monkeypatch):
+    file = experiment(attributes="<attribute><attribute>benito:default_cpus</attribute><value>2</value></attribute>")
+
+    def cpus(name, content, **extra):
+        return read(name, content, **extra).hosts["n-0"].vars["benito_node"]["cpus"]
+
+    assert cpus("x.topdl", file) == 2
+    wrapper = "plugin: benito.testbed.topdl\ntopology: x.topdl\ndefault_cpus: 3\n"
+    assert cpus("w.yml", wrapper) == 3
+    monkeypatch.setenv("BENITO_DEFAULT_CPUS", "4")
+    assert cpus("w.yml", wrapper) == 4
+    assert cpus("w.yml", wrapper, benito_default_cpus="5") == 5
+
+
+def test_overrides_are_enough_to_plan_again(read, tmp_path):
+    from ansible_collections.benito.testbed.plugins.plugin_utils.plan import make_plan
+
+    read("x.topdl", experiment())
+    wrapper = "plugin: benito.testbed.topdl\ntopology: x.topdl\nproject: p\nstate_dir: here\npass_pack: {0: 5}\n"
+    inventory = read("w.yml", wrapper)
+    benito = inventory.groups["all"].vars["benito"]
+    assert benito["state_dir"] == str(tmp_path / "here/p.x")
+    again = make_plan(benito["source"], benito["overrides"])
+    assert again.document("pnode-0000") == document(inventory)
+    assert dict(again.settings.pass_pack) == {0: 5}
+
+
+def test_hosts_beyond_this_one(read):
+    inventory = read("x.topdl", experiment(), benito_packing=2)
+    assert names(inventory, "vhost") == ["pnode-0000", "pnode-0001"]
+    assert "ansible_connection" not in inventory.hosts["pnode-0000"].vars
+    benito = inventory.groups["all"].vars["benito"]
+    assert benito["runnable"] is False and "need 2 hosts" in benito["obstacle"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.topdl", "", r"^.*x\.topdl"),
+        ("x.topdl", "<experiment>\n<", r"^.*x\.topdl:2"),
+        (
+            "x.topdl",
+            experiment(attributes="<attribute><attribute>benito:size</attribute><value>no</value></attribute>"),
+            "benito:size is 'no'",
+        ),
+        ("w.yml", "plugin: benito.testbed.topdl\n", r"w\.yml: a wrapper must name its topology"),
+        ("w.yml", "plugin: benito.testbed.topdl\ntopology: y.topdl\n", "y.topdl"),
+        ("w.yml", "plugin: benito.testbed.topdl\ntopology: y.topdl\npackin: 3\n", "no such|cannot be read|packin"),
+    ],
+)
+def test_errors_are_one_line_and_name_the_file(read, name, content, message):
+    with pytest.raises(AnsibleParserError, match=message) as caught:
+        read(name, content)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_topology_at_a_time(read, tmp_path):
+    inventory = read("x.topdl", experiment())
+    with pytest.raises(AnsibleParserError, match=r"x\.topdl is in this inventory already"):
+        inventory_loader.get("benito.testbed.topdl").parse(inventory, DataLoader(), str(tmp_path / "x.topdl"))
+
+
+def test_what_is_taken(tmp_path):
+    plugin = inventory_loader.get("benito.testbed.topdl")
+    for name, content, taken in (
+        ("a.topdl", "", True),
+        ("a.XML", "", True),
+        ("a.ns", "", True),
+        ("a.tcl", "", True),
+        ("a.ini", "", False),
+        ("a.yml", "all: {}", False),
+        ("b.yml", "plugin: other.one.topdl", False),
+        ("c.yaml", "# mine\nplugin: 'benito.testbed.topdl'", True),
+    ):
+        (tmp_path / name).write_text(content)
+        assert plugin.verify_file(str(tmp_path / name)) is taken, name
+    assert plugin.verify_file(str(tmp_path / "missing.topdl")) is False
+
+
+def test_many_notices_are_cut():
+    from ansible_collections.benito.testbed.plugins.plugin_utils.diagnostics import Location, Notice
+
+    found = topdl._shortened(tuple(Notice(Location("f", n), "x") for n in range(1, 26)))
+    assert len(found) == 21 and found[-1] == "and 5 more warnings about the topology"
+
+
+def test_options_are_those_of_the_table():
+    options = yaml.safe_load(topdl.DOCUMENTATION)["options"]
+    assert set(options) - {"plugin", "topology"} == {s.name for s in SETTINGS}
+    for setting in SETTINGS:
+        option = options[setting.name]
+        assert option["description"].strip() == setting.meaning
+        assert option["type"] == setting.type
+        assert option.get("default") == (setting.default if isinstance(setting.default, (str, int)) else None)
+        assert option["env"] == [{"name": setting.variable}]
+        assert option["vars"] == [{"name": f"benito_{setting.name}"}]
+        for choice in option.get("choices", []):
+            assert setting.parse(choice) == choice

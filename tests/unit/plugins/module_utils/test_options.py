@@ -1,0 +1,89 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules share: opening an experiment, saying what changes, saying how far it is."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.options import Progress, difference, failures, open_experiment
+from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
+
+NAMES = {"project": "lab", "experiment": "demo", "id": "lab.demo"}
+
+
+def test_an_experiment_is_locked_while_it_is_worked_on(root: str) -> None:
+    rundir, lock = open_experiment({"experiment": NAMES, "root": root}, check=False)
+    assert rundir == RunDir("lab", "demo", "lab.demo", root)
+    with lock, pytest.raises(HostError, match="another run"), rundir.locked(patience=0):
+        pass
+
+
+def test_a_check_run_makes_and_locks_nothing(root: str) -> None:
+    rundir, lock = open_experiment({"experiment": NAMES, "root": root}, check=True)
+    with lock:
+        assert os.listdir(root) == []
+    rundir.create()
+    with rundir.locked(patience=0), open_experiment({"experiment": NAMES, "root": root}, check=True)[1]:
+        pass
+
+
+def test_names_are_checked_in_check_runs_too(root: str) -> None:
+    with pytest.raises(HostError, match=r"experiment\.id"):
+        open_experiment({"experiment": {**NAMES, "id": "../x"}, "root": root}, check=True)
+
+
+RESULTS = [
+    {"name": "a", "changed": True, "action": "start", "reason": "dead"},
+    {"name": "b", "changed": False, "action": "none", "reason": ""},
+    {"name": "c", "changed": True, "action": "stop", "reason": "", "failed": True, "msg": "does not end\nnot at all"},
+    {"name": "d", "changed": False, "action": "none", "failed": False, "msg": "only reported"},
+    {"name": "e", "changed": False, "action": "none", "failed": True},
+]
+
+
+def test_the_difference_names_what_is_touched() -> None:
+    assert difference(RESULTS) == {"before": "a: dead\nc: as it was\n", "after": "a: start\nc: stop\n"}
+    assert difference([]) == {"before": "", "after": ""}
+
+
+def test_failures_become_one_message() -> None:
+    assert failures(RESULTS) == "c: does not end\nnot at all\ne: failed"
+    assert failures(RESULTS[:2]) == ""
+
+
+def test_progress_is_a_line_anybody_may_read(rundir: RunDir) -> None:
+    path = Path(f"{rundir.path}/progress")
+    with Progress(rundir, check=False) as progress:
+        assert not path.exists()
+        progress("1 of 2 up")
+        assert path.read_text().startswith("1 of 2 up (")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+        before = path.stat().st_ino
+        progress("1 of 2 up")
+        assert path.stat().st_ino == before
+        progress("2 of 2 üp")
+        assert path.read_text().startswith("2 of 2 ?p (")
+    assert not path.exists()
+
+
+def test_progress_goes_away_with_an_error_and_survives_the_directorys_end(rundir: RunDir) -> None:
+    with pytest.raises(ZeroDivisionError), Progress(rundir, check=False) as progress:
+        progress("busy")
+        raise ZeroDivisionError
+    assert "progress" not in os.listdir(rundir.path)
+    with Progress(RunDir("lab", "gone", "lab.gone", rundir.root), check=False) as progress:
+        progress("busy")
+    assert os.listdir(rundir.root) == ["lab.demo"]
+
+
+def test_a_check_run_shows_no_progress(rundir: RunDir) -> None:
+    before = os.listdir(rundir.path)
+    with Progress(rundir, check=True) as progress:
+        progress("busy")
+        assert os.listdir(rundir.path) == before

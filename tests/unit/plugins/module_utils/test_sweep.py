@@ -1,0 +1,150 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An experiment is taken off a host: all of it, found by its mark, and nothing of anybody else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.benito.testbed.plugins.module_utils import control_net, host_links, sweep, vde
+from ansible_collections.benito.testbed.plugins.module_utils.control_net import ControlNet, create
+from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, alive, spawn
+from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, existing, write_json
+from ansible_collections.benito.testbed.plugins.module_utils.sweep import Remains, find
+
+Run = Callable[[Callable[[], None]], None]
+
+
+def guest(rundir: RunDir, id_: str, recorded: bool = True) -> Process:
+    """Start what stands in for the QEMU of a guest."""
+    home = rundir.guest(id_)
+    os.makedirs(f"{home}/io", exist_ok=True)
+    process = spawn(["sh", "-c", f"sleep 300; : {home}/"], mark=rundir.mark, log=f"{home}/qemu.log")
+    if recorded:
+        write_json(f"{home}/launch.json", {"name": id_, "process": process.to_record(), "wanted": "started"})
+    return process
+
+
+@pytest.fixture
+def other(rundir: RunDir) -> RunDir:
+    """Another experiment on the same host, with a similar name."""
+    made = RunDir("lab", "demo2", "lab.demo2", rundir.root)
+    made.create()
+    return made
+
+
+def test_it_is_said_in_words(rundir: RunDir) -> None:
+    stray = Process(4711, 1, "b", ("qemu-system-x86_64", "-x"))
+    remains = Remains((rundir,), ((rundir, "n-0"),), ((rundir, "lan0"),), (stray,), ("bn0",), ("bn0", "bntap"))
+    assert remains.lines() == [
+        "guest n-0",
+        "switch lan0",
+        "process 4711 (qemu-system-x86_64)",
+        "nftables table bn0",
+        "interface bn0",
+        "interface bntap",
+        f"directory {rundir.path}",
+    ]
+    assert Remains((), (), (), (), (), ()).lines() == []
+
+
+def test_everything_is_found_and_removed_and_the_second_time_nothing(
+    rundir: RunDir, other: RunDir, unprivileged: None, own_network: Run
+) -> None:
+    def inside() -> None:
+        forwarding = Path(control_net.FORWARDING)
+        forwarding.write_text("0")
+        create(rundir, ControlNet("bn11", "172.20.5.1", 24))
+        create(other, ControlNet("bn22", "172.20.6.1", 24))
+        host_links.add_tap("bntap", "bn11", rundir.mark)
+        recorded, lost, theirs = guest(rundir, "n-0"), guest(rundir, "n-1", recorded=False), guest(other, "n-0")
+        for place in (rundir, other):
+            vde.start(place, vde.Switch("lan0", "lan0", 8))
+        switches = vde.running(rundir, "lan0"), vde.running(other, "lan0")
+
+        remains = find("lab", "demo", rundir.root)
+        assert remains.lines() == [
+            "guest n-0",
+            "guest n-1",
+            "switch lan0",
+            f"process {lost.pid} (sh)",
+            "nftables table bn11",
+            "interface bn11",
+            "interface bntap",
+            f"directory {rundir.path}",
+        ]
+        sweep.sweep(remains, rundir.root)
+        assert find("lab", "demo", rundir.root).lines() == []
+        assert not any(map(alive, (recorded, lost, switches[0])))
+        assert not os.path.exists(rundir.path)
+
+        # The other one has lost nothing.
+        assert alive(theirs)
+        assert alive(switches[1])
+        assert existing(rundir.root) == [other]
+        assert control_net.needs(other, ControlNet("bn22", "172.20.6.1", 24)) == []
+        assert forwarding.read_text() == "1\n"
+
+        # With the last one the host gets back what it had.
+        sweep.sweep(find("lab", "demo2", rundir.root), rundir.root)
+        assert forwarding.read_text() == "0\n"
+        assert not host_links.marked(other.mark)
+        assert "ip_forward" not in os.listdir(rundir.root)
+        sweep.sweep(find("lab", "demo2", rundir.root), rundir.root)
+
+    own_network(inside)
+
+
+def test_without_records_and_directory(rundir: RunDir, unprivileged: None, own_network: Run) -> None:
+    def inside() -> None:
+        vde.start(rundir, vde.Switch("lan0", "lan0", 8))
+        process, switch = guest(rundir, "n-0"), vde.running(rundir, "lan0")
+        host_links.add_bridge("bn11", "172.20.5.1/24", rundir.mark)
+        shutil.rmtree(rundir.path)
+        remains = find("lab", "demo", rundir.root)
+        assert {stray.pid for stray in remains.strays} == {process.pid, switch.pid}
+        assert remains.links == ("bn11",)
+        assert remains.directories == ()
+        sweep.sweep(remains, rundir.root)
+        assert not alive(process)
+        assert not alive(switch)
+        assert find("lab", "demo", rundir.root).lines() == []
+
+    own_network(inside)
+
+
+def test_nothing_of_an_experiment_under_another_root_is_found(rundir: RunDir) -> None:
+    process = guest(rundir, "n-0")
+    assert find("lab", "demo", f"{rundir.root}/other").lines() == []
+    assert find("lab", "dem", rundir.root).lines() == []
+    assert find("la", "demo", rundir.root).lines() == []
+    assert alive(process)
+
+
+def test_a_guest_whose_directory_is_half_made(rundir: RunDir) -> None:
+    os.makedirs(rundir.guest("n-0"))
+    remains = find("lab", "demo", rundir.root)
+    assert remains.lines() == ["guest n-0", f"directory {rundir.path}"]
+
+
+def test_one_thing_that_stays_does_not_keep_the_rest(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[str] = []
+
+    def discard(where: RunDir, name: str) -> None:
+        if name == "stuck":
+            raise HostError("it does not end")
+        removed.append(name)
+
+    monkeypatch.setattr(sweep.lifecycle, "discard", discard)
+    monkeypatch.setattr(sweep.host_links, "delete", removed.append)
+    remains = Remains((rundir,), ((rundir, "stuck"), (rundir, "other")), (), (), (), ("bn0",))
+    with pytest.raises(HostError, match="it does not end"):
+        sweep.sweep(remains, rundir.root)
+    assert removed == ["other", "bn0"]
+    assert os.path.isdir(rundir.path), "its records are needed for the next attempt"

@@ -1,0 +1,279 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Routes: packets are walked through the tables; summaries must forward as the explicit tables do."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
+from random import Random
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.benito.testbed.plugins.plugin_utils import routing
+from ansible_collections.benito.testbed.plugins.plugin_utils.diagnostics import Location, TopologyError
+from ansible_collections.benito.testbed.plugins.plugin_utils.routing import (
+    ManualRoute,
+    Port,
+    Route,
+    Subnet,
+    compute_routes,
+    manual_routes,
+    parse_manual,
+)
+
+HERE = Location("lab.topdl", 7, 3)
+Tables = Mapping[str, Sequence[Route]]
+
+
+def subnets_of(links: Mapping[str, Sequence[str]], networks: Sequence[str] = ()) -> list[Subnet]:
+    """Number the interfaces of each node and the addresses of each network in order."""
+    used: dict[str, int] = {}
+    found = []
+    for position, (name, members) in enumerate(links.items()):
+        network = IPv4Network(networks[position] if networks else f"10.{position // 256}.{position % 256}.0/24")
+        ports = []
+        for host, node in enumerate(members, 1):
+            ports.append(Port(node, f"inf{used.get(node, 0):03d}", str(network[host])))
+            used[node] = used.get(node, 0) + 1
+        found.append(Subnet(name, str(network), tuple(ports)))
+    return found
+
+
+def best_route(table: Sequence[Route], address: str) -> Route | None:
+    """Longest prefix match."""
+    matching = [route for route in table if IPv4Address(address) in IPv4Network(route.to)]
+    return max(matching, key=lambda route: IPv4Network(route.to).prefixlen, default=None)
+
+
+def distances(subnets: Sequence[Subnet], goal: Subnet) -> dict[str, int]:
+    """Return how many routers away from a subnet each node is that reaches it."""
+    on: dict[str, list[Subnet]] = {}
+    for subnet in subnets:
+        for port in subnet.ports:
+            on.setdefault(port.node, []).append(subnet)
+    found = {port.node: 0 for port in goal.ports}
+    queue = deque(found)
+    while queue:
+        node = queue.popleft()
+        if len(on[node]) > 1:
+            for neighbour in (port.node for subnet in on[node] for port in subnet.ports):
+                if neighbour not in found:
+                    found[neighbour] = found[node] + 1
+                    queue.append(neighbour)
+    return found
+
+
+def walk_everywhere(subnets: Sequence[Subnet], tables: Tables) -> None:
+    """Send a packet from every node to every address: each hop must come one nearer, and where there is no way there is no route."""
+    ports = {(port.node, port.interface): subnet for subnet in subnets for port in subnet.ports}
+    owner = {port.address: port.node for subnet in subnets for port in subnet.ports}
+    for goal in subnets:
+        away = distances(subnets, goal)
+        for node in tables:
+            for target in goal.ports:
+                if node not in away:
+                    assert best_route(tables[node], target.address) is None
+                    continue
+                here = node
+                for left in range(away[node], 0, -1):
+                    route = best_route(tables[here], target.address)
+                    assert route is not None
+                    neighbours = {port.address for port in ports[here, route.interface].ports}
+                    assert route.via in neighbours
+                    here = owner[route.via]
+                    assert away[here] == left - 1
+                assert here == target.node or here in {port.node for port in goal.ports}
+
+
+@st.composite
+def experiments(draw: st.DrawFn) -> list[Subnet]:
+    count = draw(st.integers(2, 12))
+    nodes = [f"n-{number}" for number in range(count)]
+    # A long thin tree, with links missing and others added.
+    links = [[nodes[number], nodes[max(number - draw(st.sampled_from([1, 1, 1, 2, 5])), 0)]] for number in range(1, count)]
+    links = [link for link in links if draw(st.integers(0, 9))]
+    links += draw(st.lists(st.lists(st.sampled_from(nodes), min_size=1, max_size=4, unique=True), min_size=1, max_size=3))
+    # Small neighbouring networks of mixed sizes, so that summaries have something to merge.
+    sizes = draw(st.lists(st.sampled_from([29, 29, 29, 28, 27]), min_size=len(links), max_size=len(links)))
+    networks, free = [], int(IPv4Address("10.0.0.0"))
+    for length in sizes:
+        step = 1 << (32 - length)
+        free = -(-free // step) * step
+        networks.append(f"{IPv4Address(free)}/{length}")
+        free += step * draw(st.sampled_from([1, 1, 1, 2]))
+    order = draw(st.permutations(networks))
+    return subnets_of({f"link-{number}": names for number, names in enumerate(links)}, order)
+
+
+@given(experiments())
+@settings(max_examples=120, deadline=None)
+def test_packets_arrive_by_shortest_paths(subnets: list[Subnet]) -> None:
+    walk_everywhere(subnets, compute_routes(subnets))
+
+
+@given(experiments())
+@settings(max_examples=120, deadline=None)
+def test_summaries_forward_alike_and_cover_nothing_else(subnets: list[Subnet]) -> None:
+    explicit = compute_routes(subnets)
+    with mock.patch.object(routing, "SUMMARISE_ABOVE", 0):
+        summarised = compute_routes(subnets)
+    walk_everywhere(subnets, summarised)
+    networks = [IPv4Network(subnet.network) for subnet in subnets]
+    for node, table in summarised.items():
+        assert len(table) <= len(explicit[node])
+        assert list(table) == sorted(table, key=lambda route: IPv4Network(route.to))
+        for route in table:
+            covered = [network for network in networks if network.subnet_of(IPv4Network(route.to))]
+            assert sum(network.num_addresses for network in covered) == IPv4Network(route.to).num_addresses
+            for network in covered:
+                before = best_route(explicit[node], str(network.network_address))
+                assert before is not None
+                assert (before.via, before.interface) == (route.via, route.interface)
+
+
+@given(experiments(), st.randoms(use_true_random=False))
+@settings(max_examples=50, deadline=None)
+def test_the_order_of_subnets_does_not_matter(subnets: list[Subnet], random: Random) -> None:
+    expected = compute_routes(subnets)
+    shuffled = list(subnets)
+    random.shuffle(shuffled)
+    assert compute_routes(shuffled) == expected
+
+
+def test_star_of_three_links() -> None:
+    subnets = subnets_of({"ab": ["a", "hub"], "bb": ["b", "hub"], "cb": ["c", "hub"]})
+    tables = compute_routes(subnets)
+    assert tables["hub"] == ()
+    assert tables["b"] == (Route("10.0.0.0/24", "10.0.1.2", "inf000"), Route("10.0.2.0/24", "10.0.1.2", "inf000"))
+
+
+def test_ties_go_to_the_first_neighbour_by_name_and_then_to_the_first_substrate() -> None:
+    subnets = subnets_of(
+        {"z": ["a", "m"], "y": ["a", "k"], "x": ["a", "k"], "yy": ["a", "k"], "w": ["m", "goal"], "v": ["k", "goal"], "u": ["goal", "far"]}
+    )
+    route = best_route(compute_routes(subnets)["a"], "10.0.6.2")
+    assert route == Route("10.0.6.0/24", "10.0.2.2", "inf002")  # over x, to k
+
+
+def test_separate_parts_have_no_routes_to_each_other() -> None:
+    subnets = subnets_of({"ab": ["a", "b"], "bc": ["b", "c"], "xy": ["x", "y"]})
+    tables = compute_routes(subnets)
+    assert [route.to for route in tables["a"]] == ["10.0.1.0/24"]
+    assert tables["x"] == ()
+
+
+def test_two_ports_on_one_subnet_do_not_make_a_router() -> None:
+    subnets = [
+        Subnet("lan", "10.0.0.0/24", (Port("a", "inf000", "10.0.0.1"), Port("a", "inf001", "10.0.0.2"), Port("r", "inf000", "10.0.0.3"))),
+        Subnet("far", "10.0.1.0/24", (Port("r", "inf001", "10.0.1.1"),)),
+    ]
+    assert compute_routes(subnets)["a"] == (Route("10.0.1.0/24", "10.0.0.3", "inf000"),)
+
+
+def test_nested_networks_keep_their_own_way() -> None:
+    links = {"outer": ["b", "x"], "inner": ["c", "y"], "ab": ["a", "b"], "ac": ["a", "c"], "next": ["b", "z"]}
+    subnets = subnets_of(links, ["10.0.0.0/24", "10.0.0.128/25", "10.9.0.0/24", "10.9.1.0/24", "10.0.1.0/24"])
+    with mock.patch.object(routing, "SUMMARISE_ABOVE", 0):
+        table = compute_routes(subnets)["a"]
+    assert [(route.to, route.via) for route in table] == [
+        ("10.0.0.0/24", "10.9.0.2"),
+        ("10.0.0.128/25", "10.9.1.2"),
+        ("10.0.1.0/24", "10.9.0.2"),
+    ]
+
+
+def test_explicit_up_to_the_limit_and_summarised_above() -> None:
+    def leaf_table(links: int) -> tuple[Route, ...]:
+        return compute_routes(subnets_of({f"l-{n}": ["hub", f"n-{n}"] for n in range(links)}))["n-0"]
+
+    assert len(leaf_table(129)) == 128
+    assert [route.to for route in leaf_table(130)] == [
+        *("10.0.1.0/24", "10.0.2.0/23", "10.0.4.0/22", "10.0.8.0/21", "10.0.16.0/20", "10.0.32.0/19", "10.0.64.0/18"),
+        "10.0.128.0/23",
+    ]
+
+
+def test_a_long_chain_stays_small_and_correct() -> None:
+    subnets = subnets_of({f"l-{n}": [f"n-{n}", f"n-{n + 1}"] for n in range(300)})
+    tables = compute_routes(subnets)
+    assert sum(map(len, tables.values())) < 300 * 40
+    here, address = "n-0", "10.1.43.2"
+    for hop in range(299):
+        route = best_route(tables[here], address)
+        assert route is not None
+        here = f"n-{hop + 1}"
+        assert route.via == f"10.{hop // 256}.{hop % 256}.2"
+
+
+def test_nothing_gives_nothing() -> None:
+    assert compute_routes([]) == {}
+    assert compute_routes([Subnet("lonely", "10.0.0.0/24", ())]) == {}
+
+
+# Manual routes
+
+
+def test_parse_manual() -> None:
+    routes = parse_manual(" n-2 via hub;\n10.0.3.0/24   via  hub ; ", HERE)
+    assert [(route.to, route.via, route.where) for route in routes] == [("n-2", "hub", HERE), ("10.0.3.0/24", "hub", HERE)]
+    assert parse_manual(" ", HERE) == ()
+
+
+@pytest.mark.parametrize("text", ["n-2", "n-2 via", "n-2 through hub", "via hub", "a via b via c", "a b via c", "a via b, c via d"])
+def test_parse_manual_refuses(text: str) -> None:
+    with pytest.raises(TopologyError, match=r"lab\.topdl:7:3: .* is not a route; write DESTINATION via NODE"):
+        parse_manual(text, HERE)
+
+
+STAR = {"left": ["a", "hub"], "right": ["b", "hub"], "spare": ["a", "hub"]}
+
+
+def test_manual_routes_to_node_substrate_and_address() -> None:
+    wanted = {
+        "a": [ManualRoute("b", "hub"), ManualRoute("right", "hub"), ManualRoute("192.0.2.0/25", "hub"), ManualRoute("1.2.3.4", "hub")]
+    }
+    tables = manual_routes(wanted, subnets_of(STAR))
+    assert tables["a"] == (
+        Route("1.2.3.4/32", "10.0.0.2", "inf000"),
+        Route("10.0.1.0/24", "10.0.0.2", "inf000"),
+        Route("10.0.1.1/32", "10.0.0.2", "inf000"),
+        Route("192.0.2.0/25", "10.0.0.2", "inf000"),
+    )
+    assert tables["b"] == ()
+
+
+def test_a_manual_route_said_twice_counts_once() -> None:
+    assert len(manual_routes({"a": [ManualRoute("b", "hub"), ManualRoute("10.0.1.1", "hub")]}, subnets_of(STAR))["a"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("node", "route", "message"),
+    [
+        ("a", ManualRoute("nobody", "hub", HERE), "no node or substrate named 'nobody'"),
+        ("a", ManualRoute("10.0.1.300", "hub", HERE), "no node or substrate named '10.0.1.300'"),
+        ("a", ManualRoute("10.0.1.0/33", "hub", HERE), "no node or substrate named"),
+        ("a", ManualRoute("10.0.1.0/255.255.255.0", "hub", HERE), "no node or substrate named"),
+        ("a", ManualRoute("10.0.1.7/24", "hub", HERE), "write 10.0.1.0/24"),
+        ("a", ManualRoute("b", "nobody", HERE), "no node named 'nobody'"),
+        ("a", ManualRoute("right", "b", HERE), "share no substrate"),
+        ("a", ManualRoute("right", "a", HERE), "share no substrate"),
+        ("a", ManualRoute("a", "hub", HERE), "a route to itself"),
+        ("a", ManualRoute("left", "hub", HERE), "is itself on 'left'"),
+        ("nobody", ManualRoute("b", "hub", HERE), "share no substrate"),
+    ],
+)
+def test_manual_routes_refuse(node: str, route: ManualRoute, message: str) -> None:
+    with pytest.raises(TopologyError, match=message) as refusal:
+        manual_routes({node: [route]}, subnets_of(STAR))
+    assert refusal.value.where == HERE
+
+
+def test_two_ways_to_one_destination_are_refused() -> None:
+    wanted = {"hub": [ManualRoute("1.2.3.0/24", "a"), ManualRoute("1.2.3.0/24", "b", HERE)]}
+    with pytest.raises(TopologyError, match=r"two routes to 1\.2\.3\.0/24"):
+        manual_routes(wanted, subnets_of(STAR))

@@ -1,0 +1,264 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent inside a guest, run outside of one: in a scratch root, with an ``ip`` that writes down what it is told."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+GUEST = Path(__file__).resolve().parents[2] / "roles/qemu_guest/files/guest"
+SHELLS = [shell for shell in (["dash"], ["bash", "--posix"], ["busybox", "ash"]) if shutil.which(shell[0])]
+
+FILES = {
+    "key": "k1\n",
+    "hostname": "alpha\n",
+    "fqdn": "alpha.exp.Proj\n",
+    "pid_eid": "Proj\nexp\n",
+    "interfaces": "02:00:00:00:00:01 eth0 192.168.77.1/24 control -\n02:00:00:00:00:02 eth1 10.0.0.1/30 inf0 lan0\n",
+    "gateway": "192.168.77.254\n",
+    "routes": "10.1.0.0/24 10.0.0.2 eth1\n",
+    "unreachable": "10.0.0.0/8\n",
+    "hosts": "127.0.0.1\tlocalhost\n10.0.0.1\talpha-lan0 alpha-0 alpha\n",
+    "resolv.conf": "nameserver 192.168.77.254\n",
+    "authorized_keys": "ssh-ed25519 AAAA someone\n",
+}
+
+
+def archive(files: dict[str, str]) -> bytes:
+    """Pack a configuration as the host does."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(text.encode()), 0o600
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
+class Guest:
+    """A root directory that looks like a guest's to the agent, and the agent in it."""
+
+    def __init__(self, root: Path, shell: list[str], interfaces: dict[str, str]) -> None:
+        self.root, self.shell = root, shell
+        for directory in ("dev", "etc", "root", "sbin", "run", "proc/sys/kernel", "proc/sys/net/ipv4/conf/all", "var"):
+            (root / directory).mkdir(parents=True)
+        self.write("proc/sys/kernel/osrelease", "6.1.0\n")
+        self.write("proc/uptime", "1.50 0.20\n")
+        for number, port in enumerate(("benito.state", "benito.config")):
+            self.write(f"sys/class/virtio-ports/vport1p{number}/name", f"{port}\n")
+        self.write("dev/vport1p0", "")
+        os.mkfifo(root / "dev/vport1p1")
+        for device, mac in interfaces.items():
+            self.write(f"sys/class/net/{device}/address", f"{mac}\n")
+            (root / f"sys/class/net/{device}/device").mkdir()
+        self.write("sbin/ip", f'#!/bin/sh\nfor last; do :; done\ncat "$last" >>{root}/ip.log\necho END >>{root}/ip.log\n')
+        (root / "sbin/ip").chmod(0o755)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = -1
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_text(text, encoding="utf-8")
+
+    def read(self, name: str) -> str:
+        return (self.root / name).read_text(encoding="utf-8")
+
+    def boot(self, files: dict[str, str] | None) -> None:
+        if files is not None:
+            config = self.root / "sys/firmware/qemu_fw_cfg/by_name/opt/benito/config/raw"
+            config.parent.mkdir(parents=True)
+            config.write_bytes(archive(files))
+        self.port = os.open(self.root / "dev/vport1p1", os.O_RDWR)
+        environment = {**os.environ, "BENITO_ROOT": str(self.root)}
+        self.process = subprocess.Popen([*self.shell, str(GUEST / "benito-agent")], env=environment, start_new_session=True)
+
+    def send(self, files: dict[str, str]) -> None:
+        message = archive(files)
+        os.write(self.port, f"config {len(message)}\n".encode() + message)
+
+    def state(self, last: str) -> list[str]:
+        """Return the state lines once one of them begins with ``last``."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            lines = self.read("dev/vport1p0").splitlines()
+            if any(line.startswith(last) for line in lines):
+                return lines
+            time.sleep(0.05)
+        pytest.fail(f"no state {last!r} in {self.read('dev/vport1p0')!r}")
+
+    def batches(self) -> list[list[str]]:
+        """Return what ip was told, one list per run."""
+        return [batch.splitlines() for batch in self.read("ip.log").split("END\n")[:-1]]
+
+    def stop(self) -> None:
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            os.close(self.port)
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: shell[-1])
+def guest(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    found = Guest(tmp_path / "root", request.param, {"eth0": "02:00:00:00:00:01", "eth1": "02:00:00:00:00:02"})
+    yield found
+    found.stop()
+
+
+def test_a_boot_is_told_in_order(guest: Guest) -> None:
+    guest.boot(FILES)
+    assert guest.state("booted") == ["boot 6.1.0", "configured k1", "booted 1.50"]
+
+
+def test_an_interface_called_control_is_one_of_the_experiment(guest: Guest) -> None:
+    interfaces = "02:00:00:00:00:01 eth0 192.168.77.1/24 control -\n02:00:00:00:00:02 eth1 10.0.0.1/30 control lan0\n"
+    guest.boot({**FILES, "interfaces": interfaces})
+    guest.state("booted")
+    [batch] = guest.batches()
+    defaults = [line for line in batch if "default" in line]
+    assert defaults
+    assert all("dev eth0" in line for line in defaults)
+    assert guest.read("var/emulab/boot/controlif") == "eth0\n"
+    assert guest.read("var/emulab/boot/ifmap").startswith("eth1 10.0.0.1 ")
+
+
+def test_the_network_is_one_run_of_ip(guest: Guest) -> None:
+    guest.boot(FILES)
+    guest.state("booted")
+    assert guest.batches() == [
+        [
+            "link set dev lo up",
+            "address replace 192.168.77.1/24 brd + dev eth0",
+            "link set dev eth0 up",
+            "address replace 10.0.0.1/30 brd + dev eth1",
+            "link set dev eth1 up",
+            "route replace unreachable 10.0.0.0/8 metric 65535",
+            "route replace default via 192.168.77.254 dev eth0",
+            "route replace 10.1.0.0/24 via 10.0.0.2 dev eth1",
+        ]
+    ]
+    assert guest.read("proc/sys/net/ipv4/ip_forward") == "1\n"
+    assert guest.read("proc/sys/net/ipv4/conf/all/rp_filter") == "0\n"
+
+
+def test_swapped_names_go_through_temporary_ones(guest: Guest) -> None:
+    guest.write("sys/class/net/eth0/address", "02:00:00:00:00:02\n")
+    guest.write("sys/class/net/eth1/address", "02:00:00:00:00:01\n")
+    guest.boot(FILES)
+    guest.state("booted")
+    assert guest.batches()[0][:6] == [
+        "link set dev eth0 down",
+        "link set dev eth0 name moving0",
+        "link set dev eth1 down",
+        "link set dev eth1 name moving1",
+        "link set dev moving0 name eth1",
+        "link set dev moving1 name eth0",
+    ]
+
+
+def test_the_files_a_program_reads_about_its_node(guest: Guest) -> None:
+    guest.boot({**FILES, "topomap": "# nodes: vname,links\n"})
+    guest.state("booted")
+    assert guest.read("proc/sys/kernel/hostname") == "alpha\n"
+    assert guest.read("etc/hosts") == guest.read("var/containers/config/hosts") == FILES["hosts"]
+    assert guest.read("etc/resolv.conf") == FILES["resolv.conf"]
+    assert guest.read("var/benito/config/pid_eid") == "Proj\nexp\n"
+    assert guest.read("var/benito/config/route/alpha") == FILES["routes"]
+    assert (guest.read("var/benito/pid"), guest.read("var/benito/eid")) == ("Proj\n", "exp\n")
+    boot = {path.name: path.read_text() for path in (guest.root / "var/emulab/boot").iterdir()}
+    assert boot["nickname"] == "alpha.exp.Proj\n"
+    assert (boot["controlif"], boot["myip"], boot["mynetmask"]) == ("eth0\n", "192.168.77.1\n", "255.255.255.0\n")
+    assert boot["ifmap"] == "eth1 10.0.0.1 020000000002\n"
+    assert boot["topomap"] == "# nodes: vname,links\n"
+    assert (guest.root / "root/.ssh/authorized_keys").stat().st_mode & 0o777 == 0o600
+    assert (guest.root / "etc/resolv.conf").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_start_command_runs_in_a_shell_and_its_status_is_told(guest: Guest) -> None:
+    guest.boot({**FILES, "start_command": 'echo "out  $HOME"; echo err >&2; pwd >"$HOME/where"; exit 3\n'})
+    lines = guest.state("start-command exit")
+    assert lines[-3:] == ["booted 1.50", "start-command running", "start-command exit 3"]
+    assert guest.read("var/benito/log/start_command.out") == f"out  {guest.root}/root\n"
+    assert guest.read("var/benito/log/start_command.err") == "err\n"
+    assert "exit status: 3\n" in guest.read("var/benito/log/start_command.log")
+    assert guest.read("root/where") == f"{guest.root}/root\n"
+
+
+def test_a_start_command_killed_by_a_signal(guest: Guest) -> None:
+    guest.boot({**FILES, "start_command": "kill -TERM $$\n"})
+    assert guest.state("start-command exit")[-1] == "start-command exit 143"
+
+
+def test_a_live_configuration_changes_only_the_difference(guest: Guest) -> None:
+    guest.boot({**FILES, "start_command": "sleep 60\n"})
+    guest.state("start-command running")
+    interfaces = FILES["interfaces"].replace("10.0.0.1/30", "10.0.0.9/24")
+    guest.send({**FILES, "key": "k2\n", "interfaces": interfaces, "routes": "10.2.0.0/24 10.0.0.2 eth1\n", "start_command": "exit 9\n"})
+    lines = guest.state("configured k2")
+    assert lines.count("start-command running") == 1
+    undo, now = guest.batches()[1:]
+    assert undo == ["route del 10.1.0.0/24 via 10.0.0.2 dev eth1", "address del 10.0.0.1/30 dev eth1"]
+    assert "address replace 10.0.0.9/24 brd + dev eth1" in now
+    assert not [command for command in now if command.startswith("link set") and not command.endswith(" up")]
+
+
+def test_the_same_configuration_again_takes_nothing_back(guest: Guest) -> None:
+    guest.boot(FILES)
+    guest.state("booted")
+    guest.send({**FILES, "key": "k2\n"})
+    guest.state("configured k2")
+    first, second = guest.batches()
+    assert first == second
+
+
+def test_without_a_boot_configuration_the_first_live_one_boots(guest: Guest) -> None:
+    guest.boot(None)
+    assert guest.state("boot ") == ["boot 6.1.0"]
+    guest.send(FILES)
+    assert guest.state("booted") == ["boot 6.1.0", "configured k1", "booted 1.50"]
+
+
+def test_a_missing_interface_is_an_error_and_no_configuration(guest: Guest) -> None:
+    extra = "02:00:00:00:00:09 eth7 10.0.7.1/24 inf1 lan7\n"
+    guest.boot({**FILES, "interfaces": FILES["interfaces"] + extra, "start_command": "true\n"})
+    lines = guest.state("booted")
+    assert lines == ["boot 6.1.0", "error no interface for eth7 with MAC 02:00:00:00:00:09", "booted 1.50"]
+
+
+def test_what_is_no_message_is_an_error_line(guest: Guest) -> None:
+    guest.boot(FILES)
+    guest.state("booted")
+    os.write(guest.port, b"config 5\nhello")
+    assert guest.state("error")[-1] == "error the configuration is not a gzip archive that tar can read"
+    os.write(guest.port, b"config x\n")
+    guest.state("error a message needs its size")
+    guest.send({**FILES, "key": "k2\n"})
+    guest.state("configured k2")
+
+
+def test_routes_are_installed_by_name(tmp_path: Path) -> None:
+    (tmp_path / "route").mkdir()
+    (tmp_path / "route/alpha").write_text("10.1.0.0/24 10.0.0.2 eth1\n\n")
+    (tmp_path / "ip").write_text('#!/bin/sh\necho "$*"\ncat\n')
+    (tmp_path / "ip").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = str(GUEST / "routes.sh")
+    done = subprocess.run(["sh", script, str(tmp_path), "alpha"], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "-force -batch -\nroute replace 10.1.0.0/24 via 10.0.0.2 dev eth1\n"
+    missing = subprocess.run(["sh", script, str(tmp_path), "beta"], env=environment, capture_output=True, text=True, check=False)
+    assert missing.returncode == 1
+    assert "beta" in missing.stderr
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not here")
+def test_shellcheck() -> None:
+    subprocess.run(["shellcheck", *(str(GUEST / name) for name in ("init", "benito-agent", "routes.sh"))], check=True)

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Prepare this checkout: host packages by apt, Python libraries in .venv, nothing else.
+#
+#   tools/setup.sh         what swapin, swapout and status need on the controller
+#   tools/setup.sh tests   and what the tests need
+#
+# Runs again before every command, so it must cost next to nothing when there is nothing to do.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+requirements='requirements.txt'
+# python3-apt: without it Ansible cannot say in a check run which packages it would install here.
+packages=(openssh-client python3-apt tcl)
+if [[ ${1:-} == tests ]]; then
+    requirements='requirements-dev.txt'
+    packages+=(
+        busybox-static cpio iproute2 iputils-ping kmod nftables procps qemu-system-x86
+        shellcheck vde-switch vde-wirefilter vde2 vdeplug
+    )
+fi
+
+die() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    else
+        command -v sudo >/dev/null || die "needs root, or a user who may use sudo, to run: $*"
+        sudo "$@"
+    fi
+}
+
+install_packages() {
+    local missing
+    missing=$(comm -23 <(printf '%s\n' "$@" | sort) \
+        <(dpkg-query --show --showformat '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null | sed -n 's/^installed //p' | sort -u))
+    [[ -n $missing ]] || return 0
+    command -v apt-get >/dev/null || die "needs a Debian-like host, to install these packages by apt: ${missing//$'\n'/ }"
+    echo "setup: installing the packages ${missing//$'\n'/ }"
+    as_root apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 update
+    # shellcheck disable=SC2086 # a list of package names, meant to be split
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install --yes --no-install-recommends $missing >/dev/null
+}
+
+# False as well when the checkout was moved (the scripts in .venv bear its old path) or the host's Python was upgraded.
+venv_is_sound() {
+    grep -qsF -- "-m venv $PWD/.venv" .venv/pyvenv.cfg && .venv/bin/python -c 'import pip' 2>/dev/null
+}
+
+check_python() {
+    command -v "$python" >/dev/null || die "found no $python; install Python 3.11 or newer, or name one: make setup PYTHON=/usr/bin/python3.11"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        die "needs Python 3.11 or newer, and $python is $("$python" --version 2>&1); name another: make setup PYTHON=/usr/bin/python3.11"
+}
+
+make_venv() {
+    echo "setup: creating .venv with $("$python" --version)"
+    rm -rf .venv
+    "$python" -m venv "$PWD/.venv" || die "$python cannot create a virtual environment; Debian's own needs the package python3-venv"
+}
+
+if venv_is_sound; then
+    install_packages "${packages[@]}"
+else
+    check_python
+    "$python" -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
+    install_packages "${packages[@]}"
+    make_venv
+fi
+
+stamp=.venv/.$requirements.sha256
+wanted=$(cat requirements*.txt constraints.txt | sha256sum)
+if [[ $(cat "$stamp" 2>/dev/null) != "$wanted" ]]; then
+    echo "setup: installing $requirements into .venv"
+    .venv/bin/python -m pip install -qq --disable-pip-version-check -r "$requirements"
+    echo "$wanted" >"$stamp"
+fi
