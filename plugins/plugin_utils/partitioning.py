@@ -41,39 +41,56 @@ def pack(sizes: Sequence[Size], links: Links, limit: Size) -> list[int]:
     enough = max(_first_fit(sizes, limit)) + 1
     if len(set(sizes)) > 1:
         fewest = max(fewest, enough * 19 // 20)  # a tighter fit than this takes long to look for
-    tries = (partition(sizes, links, parts, limit) for parts in sorted({max(fewest, 1), enough}))
+    tries = (partition(sizes, links, [limit] * parts) for parts in sorted({max(fewest, 1), enough}))
     return next(found for found in tries if found)  # the last one falls back to first fit
 
 
-def partition(sizes: Sequence[Size], links: Links, parts: int, limit: Size) -> list[int] | None:
-    """Partition into exactly ``parts`` parts, none empty (or one vertex a part when there are fewer), or return None when none was found.
+def fill(sizes: Sequence[Size], links: Links, limits: Sequence[Size]) -> list[int] | None:
+    """Partition into as few of these unlike parts as will do: the first ones, or else the largest; None when no way was found."""
+    total = _total(sizes)
+    most = _total(limits)
+    largest = sorted(range(len(limits)), key=lambda part: (-min(has / all_ for has, all_ in zip(limits[part], most, strict=True)), part))
+    for parts in range(1, min(len(limits), len(sizes)) + 1):
+        for chosen in dict.fromkeys((tuple(range(parts)), tuple(sorted(largest[:parts])))):
+            room = [limits[part] for part in chosen]
+            if all(need <= has for need, has in zip(total, _total(room), strict=True)):
+                found = partition(sizes, links, room)
+                if found:
+                    return [chosen[part] for part in found]
+    return None
+
+
+def partition(sizes: Sequence[Size], links: Links, limits: Sequence[Size]) -> list[int] | None:
+    """Partition into a part for each limit, none empty (or one vertex a part when there are fewer), or return None when none was found.
 
     Without links the vertices are dealt out evenly, in order.
     """
-    parts = min(parts, len(sizes))
+    limits = limits[: len(sizes)]
     best: tuple[int, list[int]] | None = None
-    starts = list(_starts(sizes, links, parts, limit))
+    starts = list(_starts(sizes, links, limits))
     for start in starts:
-        found = _improved(sizes, links, start, parts, limit, EFFORT // len(starts))
+        found = _improved(sizes, links, start, limits, EFFORT // len(starts))
         if found and (best is None or found < best):
             best = found
     if best is None:
-        start = _first_fit(sizes, limit)
-        if max(start, default=0) < parts:
-            best = _improved(sizes, links, start, parts, limit, EFFORT)
+        unlike = limits if len(set(limits)) > 1 else None
+        start = _first_fit(sizes, limits[0], unlike)
+        if start and max(start) < len(limits):
+            best = _improved(sizes, links, start, limits, EFFORT)
     return best[1] if best else None
 
 
-def _improved(sizes: Sequence[Size], links: Links, start: list[int], parts: int, limit: Size, effort: int) -> tuple[int, list[int]] | None:
-    state = _Parts(sizes, links, start, parts, limit)
+def _improved(sizes: Sequence[Size], links: Links, start: list[int], limits: Sequence[Size], effort: int) -> tuple[int, list[int]] | None:
+    state = _Parts(sizes, links, start, limits)
     if not (state.fill() and state.repair()):
         return None
     state.improve(effort)
     return state.traffic(), state.part_of
 
 
-def _starts(sizes: Sequence[Size], links: Links, parts: int, limit: Size) -> Iterator[list[int]]:
+def _starts(sizes: Sequence[Size], links: Links, limits: Sequence[Size]) -> Iterator[list[int]]:
     """Yield first answers: METIS's, each of its two methods, or an even split where there is nothing to cut."""
+    parts, limit = len(limits), _total(limits)
     even = [vertex * parts // len(sizes) for vertex in range(len(sizes))]
     # METIS needs room to work in: asked for parts of about one vertex it complains on the standard output.
     if parts < 2 or not links or len(sizes) < 2 * parts:
@@ -82,9 +99,12 @@ def _starts(sizes: Sequence[Size], links: Links, parts: int, limit: Size) -> Ite
     if pymetis is None:
         raise TopologyError("placing nodes on several pnodes needs the Python library pymetis on the controller: pip install pymetis")
     begins, ends, traffic = _adjacency(len(sizes), links)
-    weights = [max(-(-1000 * need // most) for need, most in zip(size, limit, strict=True)) for size in sizes]
+    weights = [max(-(-1000 * parts * need // most) for need, most in zip(size, limit, strict=True)) for size in sizes]
     weights += [0] * (len(begins) - 1 - len(sizes))
-    slack = min(1000 * parts * most // total - 1000 for total, most in zip(_total(sizes), limit, strict=True) if total)
+    slack = min(1000 * most // total - 1000 for total, most in zip(_total(sizes), limit, strict=True) if total)
+    # What is scarcest decides how large a share an unlike part can take.
+    scarce = max(range(len(limit)), key=lambda d: _total(sizes)[d] / limit[d])
+    shares = [part[scarce] / limit[scarce] for part in limits] if len(set(limits)) > 1 else None
     for recursive, tolerance in ((True, 1), (False, 30), (False, min(max(slack, 30), 300))):
         if len(sizes) > 2000 and (recursive or tolerance != 30):
             continue  # one good answer soon
@@ -93,6 +113,7 @@ def _starts(sizes: Sequence[Size], links: Links, parts: int, limit: Size) -> Ite
             pymetis.CSRAdjacency(begins, ends),
             vweights=weights,
             eweights=traffic,
+            tpwgts=shares,
             recursive=recursive,
             options=pymetis.Options(seed=1, ufactor=tolerance),
         )
@@ -122,17 +143,20 @@ def _adjacency(vertices: int, links: Links) -> tuple[list[int], list[int], list[
     return begins, [end for row in rows for end in row], [weight for row in rows for weight in row.values()]
 
 
-def _first_fit(sizes: Sequence[Size], limit: Size) -> list[int]:
-    """Put each vertex, the largest first, into the first part with room for it; with the best of three ideas of large."""
+def _first_fit(sizes: Sequence[Size], limit: Size, limits: Sequence[Size] | None = None) -> list[int]:
+    """Put each vertex, the largest first, into the first part with room for it; with the best of three ideas of large.
+
+    The parts are alike and as many as it takes, or these ``limits``: then the answer is empty when they do not suffice.
+    """
     shares = [[need / most for need, most in zip(size, limit, strict=True)] for size in sizes]
     measures = (max, sum, len)  # the scarcest share, all shares, or all alike, which leaves the vertices as they come
     orders = (sorted(range(len(sizes)), key=lambda vertex: (-measure(shares[vertex]), vertex)) for measure in measures)
-    return min((_first_fit_in(order, sizes, limit) for order in orders), key=max)
+    return min((_first_fit_in(order, sizes, limit, limits) for order in orders), key=lambda found: max(found, default=len(sizes)))
 
 
-def _first_fit_in(order: Sequence[int], sizes: Sequence[Size], limit: Size) -> list[int]:
+def _first_fit_in(order: Sequence[int], sizes: Sequence[Size], limit: Size, limits: Sequence[Size] | None) -> list[int]:
     part_of = [0] * len(sizes)
-    left: list[Size] = []
+    left: list[Size] = list(limits or ())
     first: dict[Size, int] = {}  # where to look first: a size that did not fit into a part never fits there again
     for vertex in order:
         size = sizes[vertex]
@@ -140,6 +164,8 @@ def _first_fit_in(order: Sequence[int], sizes: Sequence[Size], limit: Size) -> l
         while part < len(left) and any(need > room for need, room in zip(size, left[part], strict=True)):
             part += 1
         if part == len(left):
+            if limits:
+                return []
             left.append(limit)
         left[part] = tuple(room - need for need, room in zip(size, left[part], strict=True))
         part_of[vertex] = first[size] = part
@@ -149,9 +175,9 @@ def _first_fit_in(order: Sequence[int], sizes: Sequence[Size], limit: Size) -> l
 class _Parts:
     """Which vertex is in which part, with what is needed to judge a move at once."""
 
-    def __init__(self, sizes: Sequence[Size], links: Links, part_of: Sequence[int], parts: int, limit: Size) -> None:
+    def __init__(self, sizes: Sequence[Size], links: Links, part_of: Sequence[int], limits: Sequence[Size]) -> None:
         self.sizes = sizes
-        self.limit = limit
+        self.limits = limits
         self.part_of = list(part_of)
         self.alike = len(set(sizes)) == 1
         self.links_of: list[list[int]] = [[] for dummy in sizes]
@@ -160,8 +186,8 @@ class _Parts:
                 self.links_of[vertex].append(number)
         self.unit = [UNIT // (len(link) - 1) for link in links]
         self.count = [Counter(part_of[vertex] for vertex in link) for link in links]  # members of a link in each part
-        self.members: list[set[int]] = [set() for dummy in range(parts)]
-        self.load = [[0] * len(limit) for dummy in range(parts)]
+        self.members: list[set[int]] = [set() for dummy in limits]
+        self.load = [[0] * len(limit) for limit in limits]
         for vertex, part in enumerate(part_of):
             self._enter(vertex, part)
 
@@ -226,9 +252,10 @@ class _Parts:
 
     def _fits(self, vertex: int, part: int, leaving: int | None = None) -> bool:
         """Tell whether the part has room for the vertex, once another has left."""
-        gone = self.sizes[leaving] if leaving is not None else (0,) * len(self.limit)
+        gone = self.sizes[leaving] if leaving is not None else (0,) * len(self.limits[part])
         return all(
-            load + size - less <= most for load, size, less, most in zip(self.load[part], self.sizes[vertex], gone, self.limit, strict=True)
+            load + size - less <= most
+            for load, size, less, most in zip(self.load[part], self.sizes[vertex], gone, self.limits[part], strict=True)
         )
 
     def _movers(self, part: int) -> list[int]:
@@ -252,7 +279,7 @@ class _Parts:
         return sorted(pull, key=lambda part: (-pull[part], part))
 
     def _relieve(self, part: int) -> bool:
-        while any(load > most for load, most in zip(self.load[part], self.limit, strict=True)):
+        while any(load > most for load, most in zip(self.load[part], self.limits[part], strict=True)):
             direct = self._cheapest_move(part)
             if direct is None:
                 return False
@@ -261,7 +288,7 @@ class _Parts:
 
     def _cheapest_move(self, part: int) -> tuple[int, int] | None:
         """Return the vertex and target of the move out of an overfull part that loses least."""
-        over = [d for d, most in enumerate(self.limit) if self.load[part][d] > most]
+        over = [d for d, most in enumerate(self.limits[part]) if self.load[part][d] > most]
         emptiest: dict[Size, int | None] = {}
         found: list[tuple[int, int, int]] = []
         for vertex in self._movers(part):

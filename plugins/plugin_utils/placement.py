@@ -8,6 +8,8 @@ pass by pass. A process that names a vnode as its host sits where that vnode doe
 pnodes are numbered from 0: partitions in ascending order and then physical nodes, or, without partitions, by their first node.
 A node that was placed before keeps its pnode wherever the rules still allow it; a pnode that lost its last node then keeps its
 number too, and is the first to be used again.
+
+Where the hosts are known, each pnode number is one of them, with room of its own; physical nodes then take the last ones.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from itertools import count
 from typing import NamedTuple
 
 from .diagnostics import NOWHERE, Location, TopologyError, listing, one_line
-from .partitioning import Size, pack, partition
+from .partitioning import Size, fill, pack, partition
 
 CARRIERS = ("qemu", "physical")
 EVEN = 3  # percent by which parts of a given number may exceed their even share: METIS's own tolerance
@@ -44,12 +46,38 @@ class Item:
     where: Location = NOWHERE
 
 
+class PlacementError(TopologyError):
+    """The nodes do not fit on the hosts there are; with others they would."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a host has for the guests of an experiment: memory in MB, virtual processors, a number of nodes. None for no limit."""
+
+    name: str
+    memory: int | None = None
+    cpus: int | None = None
+    packing: int | None = None
+
+    def limit(self, most: Size) -> Size:
+        """Return the smaller of both in each dimension."""
+        own = (self.packing, self.memory, self.cpus)
+        return tuple(general if has is None else min(general, has) for general, has in zip(most, own, strict=True))
+
+    def __str__(self) -> str:
+        """Return `alpha (2000 MB, 8 processors)`."""
+        known = ((self.memory, "MB"), (self.cpus, "processors"), (self.packing, "nodes"))
+        words = [f"{has} {unit}" for has, unit in known if has is not None]
+        return f"{self.name} ({', '.join(words)})" if words else self.name
+
+
 @dataclass(frozen=True)
 class Packing:
     """How guests are packed.
 
     ``packing`` is the most guests of one pnode, ``size`` a number of pnodes and stronger; a pass may have its own of either. Nothing said
-    means one pnode. ``nodes_only`` ignores the links. ``memory`` (MB) and ``cpus`` are what one pnode has, None for no limit.
+    means one pnode, or where ``rooms`` are given as few as will do. ``nodes_only`` ignores the links. ``memory`` (MB) and ``cpus`` are
+    what any pnode has, None for no limit; ``rooms`` is what the pnode of each number has: there are no others then.
     """
 
     packing: int | None = None
@@ -60,6 +88,7 @@ class Packing:
     pass_nodes_only: frozenset[int] = frozenset()
     memory: int | None = None
     cpus: int | None = None
+    rooms: tuple[Room, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +117,8 @@ def place(
     ``pnode_of``. Raises TopologyError when the rules contradict each other or a limit cannot be met.
     """
     _check(items, packing)
+    if packing.rooms and any(number >= len(packing.rooms) for number in (previous or {}).values()):
+        previous = None  # the pool has shrunk
     standing = [item for item in items if item.host is None]
     carrier = {item.name: item.host or item.name for item in items}
     if any(item.partition is not None for item in standing):
@@ -95,7 +126,7 @@ def place(
     else:
         between = {name: [carrier[member] for member in members if member in carrier] for name, members in links.items()}
         parts = _packed(standing, between, packing, previous or {})
-    _number(parts)
+    _number(parts, packing.rooms)
     pnode_of = {item.name: part.number for part in parts for item in part.items if part.number is not None}
     ordered = {name: pnode_of[carried_by] for name, carried_by in carrier.items()}
     _check_room(parts, items, packing)
@@ -195,21 +226,40 @@ def _packed(standing: Sequence[Item], links: Mapping[str, Sequence[str]], packin
     """A part for each physical node, and parts for the guests of each pass; where an earlier placement no longer holds, all afresh."""
     kept = _kept(standing, previous)
     parts = [_Part([item], kept.get(item.name)) for item in standing if item.kind == "physical"]
+    if packing.rooms and not _number_physical(parts, kept, packing.rooms):
+        if previous:
+            return _packed(standing, links, packing, {})
+        raise PlacementError(f"{len(parts)} physical nodes take a host each, and the pool has {len(packing.rooms)}", standing[0].where)
     passes: dict[int | None, list[Item]] = {}
     for item in standing:
         if item.kind != "physical":
             passes.setdefault(item.pass_number, []).append(item)
     for number, guests in sorted(passes.items(), key=lambda entry: (entry[0] is None, entry[0])):
-        group = _Group(guests, links, packing, number)
+        group = _Group(guests, links, packing, number, {part.number for part in parts} | (set(kept.values()) - _numbers(guests, kept)))
         known = any(item.name in kept for item in guests)
         found = group.settle(kept) if known else group.afresh(guests, group.size)
         if found is None and previous:
             return _packed(standing, links, packing, {})
         if found is None:
-            raise TopologyError(group.refusal(), guests[0].where)
+            raise PlacementError(group.refusal(), guests[0].where)
         parts += found
     order = {item.name: position for position, item in enumerate(standing)}
     return sorted(parts, key=lambda part: min(order[item.name] for item in part.items))
+
+
+def _numbers(guests: Iterable[Item], kept: Mapping[str, int]) -> set[int]:
+    return {kept[item.name] for item in guests if item.name in kept}
+
+
+def _number_physical(parts: Sequence[_Part], kept: Mapping[str, int], rooms: Sequence[Room]) -> bool:
+    """Let physical nodes take the last hosts of the pool, in order, so that the first are the guests'. False when there are too few."""
+    new = [part for part in parts if part.number is None]
+    free = [number for number in range(len(rooms)) if number not in set(kept.values())]
+    if len(new) > len(free):
+        return False
+    for part, number in zip(new, free[len(free) - len(new) :], strict=True):
+        part.number = number
+    return True
 
 
 def _kept(standing: Sequence[Item], previous: Mapping[str, int]) -> dict[str, int]:
@@ -223,11 +273,17 @@ def _kept(standing: Sequence[Item], previous: Mapping[str, int]) -> dict[str, in
 
 
 class _Group:
-    """The guests of one pass, which share pnodes with nobody else."""
+    """The guests of one pass, which share pnodes with nobody else: those ``taken`` are others'."""
 
-    def __init__(self, guests: Sequence[Item], links: Mapping[str, Sequence[str]], packing: Packing, number: int | None) -> None:
+    def __init__(
+        self, guests: Sequence[Item], links: Mapping[str, Sequence[str]], packing: Packing, number: int | None, taken: set[int | None]
+    ) -> None:
         self.guests = guests
+        self.rooms_known = bool(packing.rooms)
+        self.rooms = {n: room for n, room in enumerate(packing.rooms) if n not in taken}
         most, self.size = _limits(packing, number)
+        if self.rooms_known and most is None and packing.size is None and number not in packing.pass_size:
+            self.size = None
         if self.size is not None:
             self.size = min(self.size, len(guests))
             most = -(-len(guests) * (100 + EVEN) // (100 * self.size))
@@ -240,27 +296,50 @@ class _Group:
         for item in guests:
             for need, has, unit in ((item.memory, packing.memory, "MB"), (item.cpus, packing.cpus, "processors")):
                 if has is not None and need > has:
-                    raise TopologyError(f"node {one_line(item.name)} needs {need} {unit}, but a pnode has {has}", item.where)
+                    raise PlacementError(f"node {one_line(item.name)} needs {need} {unit}, but a pnode has {has}", item.where)
 
-    def afresh(self, guests: Sequence[Item], size: int | None) -> list[_Part] | None:
-        """Partition guests of this group, into ``size`` parts or as few as can be; None when they do not fit."""
+    def limit_of(self, number: int | None) -> Size:
+        """Return the limit of a pnode: the group's, and its own where the hosts are known."""
+        room = self.rooms.get(number) if number is not None else None
+        return room.limit(self.limit) if room else self.limit
+
+    def in_rooms(self, needs: Sequence[Size], links: Sequence[Sequence[int]], size: int | None, taken: Iterable[int]) -> list[int] | None:
+        """Partition over the hosts that are free; return the number of each guest's."""
+        least = tuple(map(min, zip(*needs, strict=True)))
+        free = [number for number in self.rooms if number not in taken and _within(least, self.limit_of(number))]
+        limits = [self.limit_of(number) for number in free]
+        if size is None:
+            found = fill(needs, links, limits) if free else None
+        elif len(free) < size:
+            return None
+        else:
+            uneven = [(len(needs), *limit[1:]) if self.rooms[n].packing is None else limit for n, limit in zip(free, limits, strict=True)]
+            found = partition(needs, links, limits[:size]) or partition(needs, links, uneven[:size])
+        return [free[part] for part in found] if found else None
+
+    def afresh(self, guests: Sequence[Item], size: int | None, taken: Iterable[int] = ()) -> list[_Part] | None:
+        """Partition guests of this group, into ``size`` parts or as few as can be; None when they do not fit.
+
+        ``taken`` are pnodes that this group uses already.
+        """
         position = {item.name: number for number, item in enumerate(guests)}
         here = ([position[name] for name in members if name in position] for members in self.links)
         links = [sorted(members) for members in here if len(members) > 1]
         needs = [_need(item) for item in guests]
         if not guests:
             return []
-        if size is None:
+        uneven = (len(guests), *self.limit[1:])
+        if self.rooms_known:
+            part_of = self.in_rooms(needs, links, size, set(taken))
+        elif size is None:
             part_of = pack(needs, links, self.limit)
         else:
-            uneven = (len(guests), *self.limit[1:])
-            found = partition(needs, links, size, self.limit) or partition(needs, links, size, uneven)
-            if found is None:
-                return None
-            part_of = found
+            part_of = partition(needs, links, [self.limit] * size) or partition(needs, links, [uneven] * size)
+        if part_of is None:
+            return None
         parts: dict[int, _Part] = {}
         for item, number in zip(guests, part_of, strict=True):
-            parts.setdefault(number, _Part([])).items.append(item)
+            parts.setdefault(number, _Part([], number if self.rooms_known else None)).items.append(item)
         return list(parts.values())
 
     def settle(self, kept: Mapping[str, int]) -> list[_Part] | None:
@@ -276,7 +355,7 @@ class _Group:
         checked = slice(1, None) if self.size else slice(None)
         new = [item for item in self.guests if item.name not in kept]
         missing = self.size - len(parts) if self.size else 0
-        if not 0 <= missing <= len(new) or any(not _within(need[checked], self.limit[checked]) for need in load.values()):
+        if not 0 <= missing <= len(new) or any(not _within(need[checked], self.limit_of(number)[checked]) for number, need in load.items()):
             return None
         home = {name: number for name, number in kept.items() if number in parts}
         links_of: dict[str, list[Counter[int]]] = {}
@@ -287,7 +366,7 @@ class _Group:
         spilt: list[Item] = []
         for position, item in enumerate(new):
             room = [number for number, need in load.items() if need[0] < self.limit[0]]
-            fitting = [number for number in room if _within(_add(load[number], _need(item)), self.limit)]
+            fitting = [number for number in room if _within(_add(load[number], _need(item)), self.limit_of(number))]
             if not fitting or len(spilt) + len(new) - position <= missing:
                 spilt.append(item)
                 continue
@@ -299,13 +378,20 @@ class _Group:
                 around[best] += 1
         if spilt and self.size and not missing:
             return None
-        more = self.afresh(spilt, missing if self.size else None)
+        more = self.afresh(spilt, missing if self.size else None, parts)
         return None if more is None else [*parts.values(), *more]
 
     def refusal(self) -> str:
         """Say with numbers why the guests do not fit."""
         nodes, memory, cpus = _sum(self.guests)
         names = listing((one_line(item.name) for item in self.guests), 4)
+        if self.rooms_known:
+            wanted = "" if self.size is None else f"{self.size} of "
+            limits = "" if self.limit[0] >= nodes else f", {self.limit[0]} nodes each"
+            return (
+                f"{nodes} guests ({names}) with {memory} MB and {cpus} processors do not fit on {wanted}the hosts of the pool: "
+                f"{listing(map(str, self.rooms.values())) or 'none is free'}{limits}; give more hosts or smaller guests"
+            )
         pnodes = "one pnode" if self.size == 1 else f"{self.size} pnodes"
         return (
             f"{nodes} guests ({names}) with {memory} MB and {cpus} processors do not fit on {pnodes} of {self.limit[1]} MB "
@@ -340,8 +426,11 @@ def _within(need: Size, limit: Size) -> bool:
     return all(a <= b for a, b in zip(need, limit, strict=True))
 
 
-def _number(parts: Sequence[_Part]) -> None:
+def _number(parts: Sequence[_Part], rooms: Sequence[Room] = ()) -> None:
     """Give each part without a number the lowest one that is free."""
+    if rooms and len(parts) > len(rooms):
+        first = parts[len(rooms)].items[0]
+        raise PlacementError(f"the nodes need {len(parts)} hosts, and the pool has {len(rooms)}", first.where)
     taken = {part.number for part in parts}
     free = (number for number in count() if number not in taken)
     for part in parts:
@@ -358,7 +447,9 @@ def _check_room(parts: Sequence[_Part], items: Sequence[Item], packing: Packing)
     for part in parts:
         extra = carried.get(part.items[0].name, []) if part.items[0].kind == "physical" else []
         dummy, memory, cpus = _sum([*part.items, *extra])
-        for need, has, unit in ((memory, packing.memory, "MB"), (cpus, packing.cpus, "processors")):
+        room = packing.rooms[part.number] if part.number is not None and part.number < len(packing.rooms) else Room("a pnode")
+        for need, general, own, unit in ((memory, packing.memory, room.memory, "MB"), (cpus, packing.cpus, room.cpus, "processors")):
+            has = general if own is None else own
             if has is not None and need > has:
                 names = listing((one_line(item.name) for item in [*part.items, *extra]), 4)
-                raise TopologyError(f"{names} share a pnode and need {need} {unit}, but a pnode has {has}", part.items[0].where)
+                raise PlacementError(f"{names} share a pnode and need {need} {unit}, but {room.name} has {has}", part.items[0].where)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.benito.testbed.plugins.plugin_utils import partitioning
 from ansible_collections.benito.testbed.plugins.plugin_utils.diagnostics import Location, TopologyError
-from ansible_collections.benito.testbed.plugins.plugin_utils.placement import Item, Packing, Placement, place
+from ansible_collections.benito.testbed.plugins.plugin_utils.placement import Item, Packing, Placement, PlacementError, Room, place
 
 HERE = Location("lab.topdl", 12, 5)
 Links = Mapping[str, Sequence[str]]
@@ -365,3 +365,117 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert place(guests(6), chain(6), Packing()).pnodes == 1
     with pytest.raises(TopologyError, match="needs the Python library pymetis"):
         place(guests(6), chain(6), Packing(packing=3))
+
+
+# Hosts that are known
+
+
+def crowd(count: int, memory: int = 100) -> list[Item]:
+    return [Item(f"n-{number}", "qemu", memory=memory, where=HERE) for number in range(count)]
+
+
+def loads(placement: Placement, items: list[Item]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for item in items:
+        found[placement.pnode_of[item.name]] = found.get(placement.pnode_of[item.name], 0) + item.memory
+    return found
+
+
+def test_unlike_hosts_are_filled_as_far_as_each_goes() -> None:
+    items = crowd(10)
+    rooms = (Room("small", memory=250), Room("large", memory=700), Room("medium", memory=450))
+    placement = place(items, chain(10), Packing(rooms=rooms))
+    load = loads(placement, items)
+    assert sum(load.values()) == 1000
+    assert all(load[number] <= (rooms[number].memory or 0) for number in load)
+
+
+def test_as_few_hosts_as_will_do_are_used() -> None:
+    rooms = (Room("small", memory=250), Room("large", memory=2000), Room("medium", memory=450))
+    assert set(place(crowd(10), chain(10), Packing(rooms=rooms)).pnode_of.values()) == {1}
+    alike = (Room("a", memory=1000), Room("b", memory=1000))
+    assert set(place(crowd(10), chain(10), Packing(rooms=alike)).pnode_of.values()) == {0}
+
+
+def test_a_host_may_limit_its_number_of_nodes() -> None:
+    items = crowd(6)
+    placement = place(items, chain(6), Packing(rooms=(Room("a", packing=2), Room("b", packing=4))))
+    assert loads(placement, items) == {0: 200, 1: 400}
+
+
+def test_a_host_too_small_for_any_guest_is_passed_over() -> None:
+    items = crowd(4, memory=200)
+    placement = place(items, chain(4), Packing(rooms=(Room("a", memory=100), Room("b", memory=400), Room("c", memory=400))))
+    assert loads(placement, items) == {1: 400, 2: 400}
+
+
+def test_a_number_of_hosts_asked_for_is_used() -> None:
+    rooms = tuple(Room(name, memory=5000) for name in "abc")
+    items = crowd(9)
+    assert loads(place(items, chain(9), Packing(size=3, rooms=rooms)), items) == {0: 300, 1: 300, 2: 300}
+    with pytest.raises(PlacementError, match=r"do not fit on 4 of the hosts of the pool"):
+        place(items, chain(9), Packing(size=4, rooms=rooms))
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
+    rooms = (Room("alpha", memory=300, cpus=8), Room("beta", memory=200, cpus=8))
+    with pytest.raises(
+        PlacementError, match=r"10 guests .* with 1000 MB .*: alpha \(300 MB, 8 processors\), beta \(200 MB, 8 processors\)"
+    ):
+        place(crowd(10), chain(10), Packing(rooms=rooms))
+
+
+def test_physical_nodes_take_the_last_hosts() -> None:
+    items = [Item("real", "physical"), *crowd(2)]
+    placement = place(items, {}, Packing(rooms=(Room("a"), Room("b"), Room("c"))))
+    assert placement.pnode_of == {"real": 2, "n-0": 0, "n-1": 0}
+    with pytest.raises(PlacementError, match="2 physical nodes take a host each, and the pool has 1"):
+        place([Item("x", "physical"), Item("y", "physical")], {}, Packing(rooms=(Room("a"),)))
+
+
+def test_passes_share_no_host() -> None:
+    items = [Item(f"n-{n}", "qemu", pass_number=n % 2, memory=100) for n in range(6)]
+    placement = place(items, {}, Packing(rooms=tuple(Room(name, memory=300) for name in "abc")))
+    assert len({placement.pnode_of[i.name] for i in items if i.pass_number == 0}) == 1
+    assert {placement.pnode_of[i.name] for i in items if i.pass_number == 0}.isdisjoint(
+        placement.pnode_of[i.name] for i in items if i.pass_number == 1
+    )
+
+
+def test_partitions_respect_the_room_of_their_host() -> None:
+    items = [Item(f"n-{n}", "qemu", partition=n, memory=100, where=HERE) for n in range(3)]
+    with pytest.raises(PlacementError, match="the nodes need 3 hosts, and the pool has 2"):
+        place(items, {}, Packing(rooms=(Room("a"), Room("b"))))
+    with pytest.raises(PlacementError, match="'n-1' share a pnode and need 100 MB, but b has 50"):
+        place(items, {}, Packing(rooms=(Room("a"), Room("b", memory=50), Room("c"))))
+
+
+def test_nodes_stay_on_their_host() -> None:
+    rooms = tuple(Room(name, memory=600) for name in "abc")
+    before = place(crowd(10), chain(10), Packing(rooms=rooms)).pnode_of
+    after = place(crowd(11), chain(11), Packing(rooms=rooms), before).pnode_of
+    assert all(after[name] == number for name, number in before.items())
+    fewer = place(crowd(10), chain(10), Packing(rooms=(Room("a", memory=600), Room("b", memory=600))), {**before, "n-9": 2})
+    assert set(fewer.pnode_of.values()) == {0, 1}
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=14),
+    st.lists(st.tuples(st.integers(10, 200), st.integers(1, 20)), min_size=1, max_size=4),
+)
+def test_no_host_gets_more_than_it_has(memories: list[int], hosts: list[tuple[int, int]]) -> None:
+    items = [Item(f"n-{number}", "qemu", memory=memory) for number, memory in enumerate(memories)]
+    rooms = tuple(Room(f"h{n}", memory=memory, cpus=cpus) for n, (memory, cpus) in enumerate(hosts))
+    try:
+        placement = place(items, chain(len(items)), Packing(rooms=rooms))
+    except PlacementError:
+        # Refused only where it is tight: with twice the room on each host it fits.
+        assert (
+            sum(memories) > sum(memory for memory, dummy in hosts) // 2
+            or len(items) > sum(cpus for dummy, cpus in hosts) // 2
+            or max(memories) > min(memory for memory, dummy in hosts)
+        )
+        return
+    for number, room in enumerate(rooms):
+        there = [item for item in items if placement.pnode_of[item.name] == number]
+        assert sum(item.memory for item in there) <= (room.memory or 0) and sum(item.cpus for item in there) <= (room.cpus or 0)
