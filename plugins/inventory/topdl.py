@@ -132,6 +132,27 @@ options:
     type: str
     env: [{name: BENITO_CONTROL_SUBNET}]
     vars: [{name: benito_control_subnet}]
+  shares:
+    description: >-
+      Directories of the pnodes that guests mount, as C(/users:/srv/users:ro,/proj:/srv/proj:rw), a list of such entries, or a mapping
+      of mount points to C(DIRECTORY:MODE).
+    type: raw
+    env: [{name: BENITO_SHARES}]
+    vars: [{name: benito_shares}]
+  share_transport:
+    description: >-
+      How guests reach O(shares): V(diod) is a file server on each pnode, over the control net; V(virtio) hands them in through QEMU.
+    type: str
+    choices: [diod, virtio]
+    default: diod
+    env: [{name: BENITO_SHARE_TRANSPORT}]
+    vars: [{name: benito_share_transport}]
+  share_account:
+    description: Account of the pnodes that guests act as in O(shares), whoever they are inside.
+    type: str
+    default: benito
+    env: [{name: BENITO_SHARE_ACCOUNT}]
+    vars: [{name: benito_share_account}]
   state_dir:
     description: Where the controller remembers experiments. Without it, C(benito) in E(XDG_STATE_HOME) or C(~/.local/state).
     type: path

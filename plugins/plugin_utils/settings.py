@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .diagnostics import NOWHERE, Location, TopologyError, one_line
+from .services import TRANSPORTS, Share, parse_shares
 from .topology import Attribute
 
 # MB; with less no image boots, and hosts refuse it.
@@ -49,6 +50,9 @@ class Settings:
     control_mode: str
     control_pool: str
     control_subnet: str | None
+    shares: tuple[Share, ...]
+    share_transport: str
+    share_account: str
     state_dir: str
     authorized_keys: tuple[str, ...]
     boot_timeout: int
@@ -159,6 +163,12 @@ def _directory(value: Any) -> str:
     return os.path.normpath(path)
 
 
+def _account(value: Any) -> str:
+    if not isinstance(value, str) or value == "root" or not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value):
+        raise ValueError
+    return value
+
+
 def _keys(value: Any) -> tuple[str, ...]:
     lines = value.splitlines() if isinstance(value, str) else value
     if not isinstance(lines, (list, tuple)) or not all(isinstance(line, str) and line.isprintable() for line in lines):
@@ -267,6 +277,33 @@ SETTINGS: tuple[Setting, ...] = (
         _subnet,
         "a private IPv4 network of /28 or larger, such as 172.20.1.0/24",
         "The control subnet. Without it, one of O(control_pool) that follows from the names of project and experiment.",
+    ),
+    Setting(
+        "shares",
+        "raw",
+        (),
+        parse_shares,
+        "entries MOUNT-POINT:DIRECTORY:ro (or rw), absolute paths of plain characters, each mount point once and none of the system's own",
+        "Directories of the pnodes that guests mount, as C(/users:/srv/users:ro,/proj:/srv/proj:rw), a list of such entries, or a mapping "
+        "of mount points to C(DIRECTORY:MODE).",
+        shared=False,
+    ),
+    Setting(
+        "share_transport",
+        "str",
+        "diod",
+        _one_of(*TRANSPORTS),
+        "diod or virtio",
+        "How guests reach O(shares): V(diod) is a file server on each pnode, over the control net; V(virtio) hands them in through QEMU.",
+    ),
+    Setting(
+        "share_account",
+        "str",
+        "benito",
+        _account,
+        "the name of an account other than root",
+        "Account of the pnodes that guests act as in O(shares), whoever they are inside.",
+        shared=False,
     ),
     Setting(
         "state_dir",
