@@ -90,6 +90,7 @@ def spawn(
     user: str | None = None,
     unit: str = "",
     console: bool = False,
+    stdin: int | None = None,
     handles: Sequence[int] = (),
     largest: int = 0,
 ) -> Process:
@@ -98,7 +99,8 @@ def spawn(
     Where systemd runs, the process gets a scope of its own in the slice ``benito.slice``, so that limits and clean stops
     are systemd's; elsewhere it is a session of its own. This is the one place that decides.
     ``handles`` are descriptors it inherits under their numbers. ``console`` gives it a standard input that never ends:
-    vde_switch takes the end of its input for a wish to stop. ``largest`` bounds, in bytes, each file it writes.
+    vde_switch takes the end of its input for a wish to stop. ``stdin`` is a descriptor it reads from instead.
+    ``largest`` bounds, in bytes, each file it writes.
     Raises ProcessError when it ends at once or cannot be started.
     """
     argv = tuple(argv)
@@ -120,7 +122,7 @@ def spawn(
         with open(log, "wb") as output:
             child = subprocess.Popen(
                 command + list(argv),
-                stdin=reader if console else subprocess.DEVNULL,
+                stdin=reader if console else subprocess.DEVNULL if stdin is None else stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=[*handles, writer] if console else list(handles),

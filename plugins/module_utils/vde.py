@@ -121,20 +121,20 @@ def halt(rundir: RunDir, id_: str) -> bool:
     return any([*halted, remove(rundir.switch(id_))])
 
 
-def ask(path: str, question: str, patience: float = 3.0) -> str:
-    """Put one command to a switch's management socket and return the answer."""
+def ask(path: str, question: str, patience: float = 3.0, prompt: bytes = PROMPT) -> str:
+    """Put one command to a management socket, a switch's or that of a program with another prompt, and return the answer."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(patience)
         connection.connect(path)
-        answer = _until_prompt(connection)
+        _until(prompt, connection)
         connection.sendall(f"{question}\n".encode())
-        answer = _until_prompt(connection)
+        answer = _until(prompt, connection)
     return answer
 
 
-def _until_prompt(connection: socket.socket) -> str:
+def _until(prompt: bytes, connection: socket.socket) -> str:
     heard = b""
-    while not heard.endswith(PROMPT):
+    while not heard.endswith(prompt):
         piece = connection.recv(65536)
         if not piece:
             break
