@@ -21,6 +21,8 @@ from .host_links import LinkError
 from .rundir import RunDir, existing, host_lock, read_json, remove, write_file, write_json
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
+# A packet with this mark is for a service of the experiment's own on this host: that service's table has looked at it already.
+ADMITTED = "0x62650001"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def rules(rundir: RunDir, net: ControlNet) -> str:
     type filter hook input priority filter; policy accept;
     iifname "{net.bridge}" ct state established,related accept
     iifname "{net.bridge}" icmp type echo-request accept
+    iifname "{net.bridge}" meta mark {ADMITTED} accept
     iifname "{net.bridge}" drop
   }}
   chain forward {{

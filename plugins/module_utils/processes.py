@@ -93,6 +93,7 @@ def spawn(
     stdin: int | None = None,
     handles: Sequence[int] = (),
     largest: int = 0,
+    within: Sequence[str] = (),
 ) -> Process:
     """Start a process that outlives us, with its output in the file ``log``.
 
@@ -101,6 +102,7 @@ def spawn(
     ``handles`` are descriptors it inherits under their numbers. ``console`` gives it a standard input that never ends:
     vde_switch takes the end of its input for a wish to stop. ``stdin`` is a descriptor it reads from instead.
     ``largest`` bounds, in bytes, each file it writes.
+    ``within`` are the words of a program that prepares something and then becomes ``argv``, as unshare does.
     Raises ProcessError when it ends at once or cannot be started.
     """
     argv = tuple(argv)
@@ -121,7 +123,7 @@ def spawn(
     try:
         with open(log, "wb") as output:
             child = subprocess.Popen(
-                command + list(argv),
+                [*command, *within, *argv],
                 stdin=reader if console else subprocess.DEVNULL if stdin is None else stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
