@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 lint=(ruff format mypy yamllint shellcheck licences ansible-lint)
-all=("${lint[@]}" unit docs changelog build sanity prepare molecule end-to-end)
+all=("${lint[@]}" unit docs changelog build sanity prepare molecule end-to-end many-hosts)
 
 export PATH="$PWD/.venv/bin:$PATH"
 export ANSIBLE_CONFIG="$PWD/ansible.cfg"
@@ -41,14 +41,20 @@ step_changelog() { antsibull-changelog lint; }
 step_build() { tests/build.sh; }
 step_sanity() { tests/ansible_test.sh sanity; }
 
-# What the next two run on is fetched here: they have no way to the package mirrors.
-step_prepare() { as_root ansible-playbook tests/integration/prepare.yml; }
+# What the next three run on is fetched here: they have no way to the package mirrors.
+step_prepare() {
+    as_root ansible-playbook tests/integration/prepare.yml
+    as_root python -B -m tests.hosts.root
+}
 
 # The scenarios make bridges and addresses: in a network of their own, nothing of it meets the host's.
 step_molecule() { as_root unshare --net --mount sh -c 'mount -t sysfs sysfs /sys && ip link set lo up && exec molecule test --all'; }
 
 # These make their own network namespaces.
 step_end-to-end() { as_root python -B -m pytest -p no:cacheprovider tests/integration; }
+
+# Three hosts with systemd and sshd, on a network of their own, driven over ssh.
+step_many-hosts() { as_root python -B -m pytest -p no:cacheprovider tests/hosts; }
 
 run() {
     local name=$1 started=$SECONDS status=0
