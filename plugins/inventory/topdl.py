@@ -114,24 +114,108 @@ options:
     default: benito
     env: [{name: BENITO_ADDRESSING}]
     vars: [{name: benito_addressing}]
-  control_mode:
-    description: "How guests are reached: V(nat) is a bridge on the host, masqueraded to the outside."
+  pool:
+    description: >-
+      Group of the inventory whose hosts are the pnodes, in its order. Without such a group the controller itself is the only one.
     type: str
-    choices: [nat]
+    default: pool
+    env: [{name: BENITO_POOL}]
+    vars: [{name: benito_pool}]
+  vcpus_per_core:
+    description: "How many virtual processors a core of a host of O(pool) may carry: with more it is full."
+    type: int
+    default: 32
+    env: [{name: BENITO_VCPUS_PER_CORE}]
+    vars: [{name: benito_vcpus_per_core}]
+  cable:
+    description: >-
+      What joins the switches of a substrate with members on several pnodes: V(ssh) is authenticated and encrypted, V(tcp) and V(udp)
+      are neither, V(vxlan) is the kernel's, V(ethernet) the lab's own network.
+    type: str
+    choices: [ssh, tcp, udp, vxlan, ethernet]
+    default: ssh
+    env: [{name: BENITO_CABLE}]
+    vars: [{name: benito_cable}]
+  cable_pairs:
+    description: O(cable) between single pairs of pnodes, as C(0/1:udp,...) or a mapping. Stronger than what substrates say.
+    type: raw
+    env: [{name: BENITO_CABLE_PAIRS}]
+    vars: [{name: benito_cable_pairs}]
+  cable_ports:
+    description: Ports of UDP and TCP that cables use on the pnodes. Without it, 20000-29999.
+    type: str
+    env: [{name: BENITO_CABLE_PORTS}]
+    vars: [{name: benito_cable_ports}]
+  guest_switches:
+    description: Whether every interface of a guest has a switch of its own in front of it, joined to that of the substrate.
+    type: bool
+    default: false
+    env: [{name: BENITO_GUEST_SWITCHES}]
+    vars: [{name: benito_guest_switches}]
+  control_mode:
+    description: >-
+      How guests are reached: V(nat) over their pnode, which masquerades them; V(bridge) in the lab's own net, which the control interface of the
+      pnode is bridged to; V(ports) as V(nat) and by a port of their pnode for ssh; V(none) not at all.
+    type: str
+    choices: [nat, bridge, ports, none]
     default: nat
     env: [{name: BENITO_CONTROL_MODE}]
     vars: [{name: benito_control_mode}]
   control_pool:
-    description: Private network from which each experiment's control subnet is taken.
+    description: Private network from which each experiment's control subnets are taken, one for each pnode.
     type: str
     default: 172.16.0.0/12
     env: [{name: BENITO_CONTROL_POOL}]
     vars: [{name: benito_control_pool}]
   control_subnet:
-    description: The control subnet. Without it, one of O(control_pool) that follows from the names of project and experiment.
-    type: str
+    description: >-
+      The control subnet; for several pnodes it is divided, or given for each as C(PNODE:NETWORK,...) or a mapping. Without it, subnets of
+      O(control_pool) that follow from the names of project, experiment and pnode. In mode V(bridge) the network of the lab.
+    type: raw
     env: [{name: BENITO_CONTROL_SUBNET}]
     vars: [{name: benito_control_subnet}]
+  control_gateway:
+    description: In mode V(bridge), the lab's router, which guests send to what is elsewhere. Without it they have no such route.
+    type: str
+    env: [{name: BENITO_CONTROL_GATEWAY}]
+    vars: [{name: benito_control_gateway}]
+  control_addresses:
+    description: In mode V(bridge), addresses of the lab's network that guests may have, as C(FIRST-LAST,...) or a list.
+    type: raw
+    env: [{name: BENITO_CONTROL_ADDRESSES}]
+    vars: [{name: benito_control_addresses}]
+  control_addressing:
+    description: >-
+      In mode V(bridge), who chooses the guests' addresses: V(static) is O(control_addresses) or O(control_map), V(dhcp) the lab's DHCP server.
+    type: str
+    choices: [static, dhcp]
+    default: static
+    env: [{name: BENITO_CONTROL_ADDRESSING}]
+    vars: [{name: benito_control_addressing}]
+  control_map:
+    description: >-
+      Addresses and MACs on the control net that the lab hands out for nodes, as a mapping or a file. Stronger than attributes of nodes.
+    type: raw
+    env: [{name: BENITO_CONTROL_MAP}]
+    vars: [{name: benito_control_map}]
+  control_ports:
+    description: >-
+      In mode V(ports), the ports of each pnode that lead to guests: the first one plus the guest's number in the control subnet. Without
+      it, a range that follows from the names of project and experiment.
+    type: str
+    env: [{name: BENITO_CONTROL_PORTS}]
+    vars: [{name: benito_control_ports}]
+  control_interface:
+    description: In mode V(bridge), the interface of the pnodes that is bridged. Without it, that of the default route.
+    type: str
+    env: [{name: BENITO_CONTROL_INTERFACE}]
+    vars: [{name: benito_control_interface}]
+  control_deadline:
+    description: In mode V(bridge), seconds after which a pnode takes its interface back if it cannot be reached again.
+    type: int
+    default: 30
+    env: [{name: BENITO_CONTROL_DEADLINE}]
+    vars: [{name: benito_control_deadline}]
   shares:
     description: >-
       Directories of the pnodes that guests mount, as C(/users:/srv/users:ro,/proj:/srv/proj:rw), a list of such entries, or a mapping
@@ -255,8 +339,9 @@ class InventoryModule(BaseInventoryPlugin):
         if not isinstance(topology, str) or not topology:
             raise TopologyError("a wrapper must name its topology file: topology: experiment.topdl")
         directory = os.path.dirname(os.path.abspath(path))
-        if isinstance(config.get("state_dir"), str):
-            config["state_dir"] = os.path.join(directory, os.path.expanduser(config["state_dir"]))
+        for name in ("state_dir", "control_map"):
+            if isinstance(config.get(name), str):
+                config[name] = os.path.join(directory, os.path.expanduser(config[name]))
         return os.path.join(directory, topology), config
 
     def _strong_options(self) -> dict[str, object]:

@@ -13,10 +13,10 @@ import os.path
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 from types import MappingProxyType
 from typing import Any
 
+from . import control_options
 from .diagnostics import NOWHERE, Location, TopologyError, one_line
 from .services import TRANSPORTS, Share, parse_shares
 from .topology import Attribute
@@ -28,6 +28,21 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _PREFIXES = ("benito:", "containers:")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+CABLES = ("ssh", "tcp", "udp", "vxlan", "ethernet")
+
+
+@dataclass(frozen=True)
+class PortRange:
+    """Ports of UDP and TCP, both ends included."""
+
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        """Return 20000-29999."""
+        return f"{self.low}-{self.high}"
 
 
 @dataclass(frozen=True)
@@ -47,9 +62,22 @@ class Settings:
     default_memory: int
     default_cpus: int
     addressing: str
+    pool: str
+    vcpus_per_core: int
+    cable: str
+    cable_pairs: Mapping[str, str]
+    cable_ports: PortRange
+    guest_switches: bool
     control_mode: str
     control_pool: str
-    control_subnet: str | None
+    control_subnet: str | Mapping[int, str] | None
+    control_gateway: str | None
+    control_addresses: tuple[tuple[int, int], ...]
+    control_addressing: str
+    control_map: Mapping[str, control_options.Assignment]
+    control_ports: tuple[int, int] | None
+    control_interface: str | None
+    control_deadline: int
     shares: tuple[Share, ...]
     share_transport: str
     share_account: str
@@ -64,7 +92,8 @@ class Setting:
 
     ``parse`` turns a word, or a plain value of YAML, into the setting's value, or raises ValueError.
     ``expected`` completes "must be ...". ``shared`` says whether a topology file may set it: a file
-    that came from elsewhere must not choose directories or let keys in.
+    that came from elsewhere must not choose directories or let keys in; ``reserved`` are single values it must not choose either.
+    ``places`` are the objects of a topology that may bear it as an attribute: what a smaller one says is up to who reads it there.
     """
 
     name: str
@@ -74,6 +103,8 @@ class Setting:
     expected: str
     meaning: str
     shared: bool = True
+    reserved: tuple[str, ...] = ()
+    places: str = "topology"
 
     @property
     def variable(self) -> str:
@@ -149,11 +180,28 @@ def _passes(value: Any) -> frozenset[int]:
     return frozenset(_pass(item) for item in items if item != "")
 
 
-def _subnet(value: Any) -> str:
-    network = IPv4Network(str(value))
-    if network.prefixlen > 28 or not network.is_private:
+def _pairs(value: Any) -> Mapping[str, str]:
+    """Understand pairs of pnodes and a transport; a pair is kept as 0/1, the lower number first."""
+    if isinstance(value, str):
+        value = dict(item.split(":") for item in value.replace(" ", "").split(",") if item)
+    if not isinstance(value, Mapping):
         raise ValueError
-    return str(network)
+    found = {}
+    for pair, transport in value.items():
+        low, high = sorted(int(end.removeprefix("pnode-")) for end in str(pair).split("/"))
+        if low == high or transport not in CABLES:
+            raise ValueError
+        found[f"{low}/{high}"] = str(transport)
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def _port_range(value: Any) -> PortRange:
+    if isinstance(value, PortRange):
+        return value
+    low, high = (int(end) for end in str(value).split("-"))
+    if not 1024 <= low <= high <= 65535:
+        raise ValueError
+    return PortRange(low, high)
 
 
 def _directory(value: Any) -> str:
@@ -255,28 +303,149 @@ SETTINGS: tuple[Setting, ...] = (
         "Automatic addresses: V(benito) gives substrate N C(10.0.N.0/24) hosts from .1, V(emulab) C(10.1.1.0/24) on and hosts from .2.",
     ),
     Setting(
+        "pool",
+        "str",
+        "pool",
+        _matching(_WORD),
+        "the name of a group of hosts",
+        "Group of the inventory whose hosts are the pnodes, in its order. Without such a group the controller itself is the only one.",
+        shared=False,
+    ),
+    Setting(
+        "vcpus_per_core",
+        "int",
+        32,
+        _count,
+        _NUMBER,
+        "How many virtual processors a core of a host of O(pool) may carry: with more it is full.",
+    ),
+    Setting(
+        "cable",
+        "str",
+        "ssh",
+        _one_of(*CABLES),
+        ", ".join(CABLES),
+        "What joins the switches of a substrate with members on several pnodes: V(ssh) is authenticated and encrypted, V(tcp) and V(udp) "
+        "are neither, V(vxlan) is the kernel's, V(ethernet) the lab's own network.",
+        places="topology substrate",
+    ),
+    Setting(
+        "cable_pairs",
+        "raw",
+        MappingProxyType({}),
+        _pairs,
+        "PNODE/PNODE:TRANSPORT pairs such as 0/1:udp,0/2:vxlan, or a mapping",
+        "O(cable) between single pairs of pnodes, as C(0/1:udp,...) or a mapping. Stronger than what substrates say.",
+    ),
+    Setting(
+        "cable_ports",
+        "str",
+        PortRange(20000, 29999),
+        _port_range,
+        "a range such as 20000-29999, from 1024 to 65535",
+        "Ports of UDP and TCP that cables use on the pnodes. Without it, 20000-29999.",
+        shared=False,
+    ),
+    Setting(
+        "guest_switches",
+        "bool",
+        False,
+        _flag,
+        "true or false",
+        "Whether every interface of a guest has a switch of its own in front of it, joined to that of the substrate.",
+    ),
+    Setting(
         "control_mode",
         "str",
         "nat",
-        _one_of("nat"),
-        "nat",
-        "How guests are reached: V(nat) is a bridge on the host, masqueraded to the outside.",
+        _one_of(*control_options.MODES),
+        "nat, bridge, ports or none",
+        "How guests are reached: V(nat) over their pnode, which masquerades them; V(bridge) in the lab's own net, which the control "
+        "interface of the pnode is bridged to; V(ports) as V(nat) and by a port of their pnode for ssh; V(none) not at all.",
+        reserved=("bridge",),
     ),
     Setting(
         "control_pool",
         "str",
         "172.16.0.0/12",
-        _subnet,
+        control_options.parse_private_subnet,
         "a private IPv4 network of /28 or larger, such as 172.16.0.0/12",
-        "Private network from which each experiment's control subnet is taken.",
+        "Private network from which each experiment's control subnets are taken, one for each pnode.",
     ),
     Setting(
         "control_subnet",
+        "raw",
+        None,
+        control_options.parse_subnets,
+        "an IPv4 network of /28 or larger, such as 172.20.1.0/24, or PNODE:NETWORK pairs such as 0:172.20.1.0/24,1:172.20.2.0/24",
+        "The control subnet; for several pnodes it is divided, or given for each as C(PNODE:NETWORK,...) or a mapping. Without it, subnets "
+        "of O(control_pool) that follow from the names of project, experiment and pnode. In mode V(bridge) the network of the lab.",
+    ),
+    Setting(
+        "control_gateway",
         "str",
         None,
-        _subnet,
-        "a private IPv4 network of /28 or larger, such as 172.20.1.0/24",
-        "The control subnet. Without it, one of O(control_pool) that follows from the names of project and experiment.",
+        control_options.parse_address,
+        "an IPv4 address such as 192.0.2.1",
+        "In mode V(bridge), the lab's router, which guests send to what is elsewhere. Without it they have no such route.",
+        shared=False,
+    ),
+    Setting(
+        "control_addresses",
+        "raw",
+        (),
+        control_options.parse_ranges,
+        "ranges such as 192.0.2.100-192.0.2.150,192.0.2.200",
+        "In mode V(bridge), addresses of the lab's network that guests may have, as C(FIRST-LAST,...) or a list.",
+        shared=False,
+    ),
+    Setting(
+        "control_addressing",
+        "str",
+        "static",
+        _one_of("static", "dhcp"),
+        "static or dhcp",
+        "In mode V(bridge), who chooses the guests' addresses: V(static) is O(control_addresses) or O(control_map), V(dhcp) the "
+        "lab's DHCP server.",
+        shared=False,
+    ),
+    Setting(
+        "control_map",
+        "raw",
+        MappingProxyType({}),
+        control_options.parse_map,
+        "a mapping of nodes to {address, mac}, or a file with it as JSON or with lines NODE ADDRESS MAC",
+        "Addresses and MACs on the control net that the lab hands out for nodes, as a mapping or a file. Stronger than attributes of "
+        "nodes.",
+        shared=False,
+    ),
+    Setting(
+        "control_ports",
+        "str",
+        None,
+        control_options.parse_ports,
+        "a range such as 20000-20255, from 1024 to 65535",
+        "In mode V(ports), the ports of each pnode that lead to guests: the first one plus the guest's number in the control subnet. "
+        "Without it, a range that follows from the names of project and experiment.",
+        shared=False,
+    ),
+    Setting(
+        "control_interface",
+        "str",
+        None,
+        control_options.parse_device,
+        "the name of a network interface",
+        "In mode V(bridge), the interface of the pnodes that is bridged. Without it, that of the default route.",
+        shared=False,
+    ),
+    Setting(
+        "control_deadline",
+        "int",
+        30,
+        _count,
+        _NUMBER,
+        "In mode V(bridge), seconds after which a pnode takes its interface back if it cannot be reached again.",
+        shared=False,
     ),
     Setting(
         "shares",
@@ -351,6 +520,11 @@ def resolve_settings(
             raise TopologyError(
                 f"{attribute.name} may not stand in a topology file: set it by {setting.variable} or in a wrapper", attribute.where
             )
+        if attribute.value.strip() in setting.reserved:
+            raise TopologyError(
+                f"{attribute.name} may not be {attribute.value.strip()} in a topology file: set it by {setting.variable} or in a wrapper",
+                attribute.where,
+            )
         values[setting.name] = _parsed(setting, attribute.value.strip(), f"attribute {attribute.name}", attribute.where)
     for name, value in overrides.items():
         setting = _BY_NAME.get(name)
@@ -393,7 +567,9 @@ def as_attributes(settings: Settings, prefix: str = "benito:") -> tuple[Attribut
     return tuple(
         Attribute(prefix + s.name, _word(getattr(settings, s.name)))
         for s in SETTINGS
-        if s.shared and (s.name in ("project", "experiment") or getattr(settings, s.name) != s.default)
+        if s.shared
+        and (s.name in ("project", "experiment") or getattr(settings, s.name) != s.default)
+        and getattr(settings, s.name) not in s.reserved
     )
 
 
