@@ -59,7 +59,7 @@ class ControlNet:
 def rules(rundir: RunDir, net: ControlNet) -> str:
     """Return the experiment's nftables table."""
     return f"""table inet {net.bridge} {{
-  comment "{_label(rundir.mark)}"
+  comment "{label(rundir.mark)}"
   chain input {{
     type filter hook input priority filter; policy accept;
     iifname "{net.bridge}" ct state established,related accept
@@ -90,7 +90,7 @@ def needs(rundir: RunDir, net: ControlNet) -> list[str]:
     elif host_links.addresses(net.bridge) != [net.interface] or not _is_up(net.bridge):
         todo.append("address")
     record = read_json(f"{rundir.path}/control.json")
-    if record.get("rules") != rules(rundir, net) or not record.get("listing") or _listing(net.bridge) != record.get("listing"):
+    if record.get("rules") != rules(rundir, net) or not record.get("listing") or listing(net.bridge) != record.get("listing"):
         todo.append("rules")
     if _forwarding() != "1":
         todo.append("forwarding")
@@ -120,7 +120,7 @@ def create(rundir: RunDir, net: ControlNet) -> None:
     host_links.add_bridge(net.bridge, net.interface, rundir.mark)
     # One transaction: the old table goes and the new one comes, or nothing happens.
     host_links.run(["nft", "-f", "-"], f"table inet {net.bridge}\ndelete table inet {net.bridge}\n{rules(rundir, net)}")
-    write_json(f"{rundir.path}/control.json", {"rules": rules(rundir, net), "listing": _listing(net.bridge)})
+    write_json(f"{rundir.path}/control.json", {"rules": rules(rundir, net), "listing": listing(net.bridge)})
     with host_lock(rundir.root):
         if _forwarding() != "1":
             # Remembered for the last experiment that leaves this host.
@@ -132,12 +132,12 @@ def tables(mark: str) -> list[str]:
     """Return the nftables tables that bear the mark."""
     found = []
     try:
-        listing = host_links.run(["nft", "list", "tables", "inet"])
+        lines = host_links.run(["nft", "list", "tables", "inet"]).splitlines()
     except LinkError:
         return []
-    for line in listing.splitlines():
+    for line in lines:
         name = line.split()[-1]
-        if f'comment "{_label(mark)}"' in _listing(name):
+        if f'comment "{label(mark)}"' in listing(name):
             found.append(name)
     return found
 
@@ -160,12 +160,13 @@ def restore_forwarding(root: str) -> bool:
         return remove(remembered)
 
 
-def _label(mark: str) -> str:
+def label(mark: str) -> str:
     """Return the comment that says whose table it is: nftables takes 128 characters, and a mark may be longer."""
     return f"benito {hashlib.sha256(mark.encode()).hexdigest()[:32]}"
 
 
-def _listing(table: str) -> str:
+def listing(table: str) -> str:
+    """Return what nft shows of a table; nothing when there is none."""
     try:
         return host_links.run(["nft", "list", "table", "inet", table])
     except LinkError:
