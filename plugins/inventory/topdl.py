@@ -154,8 +154,8 @@ options:
     vars: [{name: benito_guest_switches}]
   control_mode:
     description: >-
-      How guests are reached: V(nat) over their pnode, which masquerades them; V(bridge) in the lab's own net, which the control interface of the
-      pnode is bridged to; V(ports) as V(nat) and by a port of their pnode for ssh; V(none) not at all.
+      How guests are reached: V(nat) over their pnode, which masquerades them; V(bridge) in the lab's own net, which the control interface
+      of the pnode is bridged to; V(ports) as V(nat) and by a port of their pnode for ssh; V(none) not at all.
     type: str
     choices: [nat, bridge, ports, none]
     default: nat
@@ -186,7 +186,8 @@ options:
     vars: [{name: benito_control_addresses}]
   control_addressing:
     description: >-
-      In mode V(bridge), who chooses the guests' addresses: V(static) is O(control_addresses) or O(control_map), V(dhcp) the lab's DHCP server.
+      In mode V(bridge), who chooses the guests' addresses: V(static) is O(control_addresses) or O(control_map), V(dhcp) the
+      lab's DHCP server.
     type: str
     choices: [static, dhcp]
     default: static
@@ -283,7 +284,7 @@ from ansible.template import trust_as_template
 from ..plugin_utils.addressing import dotted
 from ..plugin_utils.diagnostics import Notice, TopologyError
 from ..plugin_utils.embedding import experiment_dir
-from ..plugin_utils.plan import Plan, PlannedNode, make_plan
+from ..plugin_utils.plan import Plan, PlannedControl, PlannedNode, make_plan
 from ..plugin_utils.settings import SETTINGS
 from ..plugin_utils.trust import plain
 
@@ -380,7 +381,9 @@ class InventoryModule(BaseInventoryPlugin):
             inventory.set_variable(node.name, "benito_node", plain(_node_variables(node)))
             if node.control is not None:
                 inventory.add_host(node.name, group=_guests_group(node.pnode))
-                inventory.set_variable(node.name, "ansible_host", plain(dotted(node.control.address)))
+                # Where the lab's DHCP server chooses, ssh_config knows the address by the name.
+                address = node.full_name if node.control.address is None else dotted(node.control.address)
+                inventory.set_variable(node.name, "ansible_host", plain(address))
                 inventory.set_variable(node.name, "ansible_user", user)
                 inventory.set_variable(node.name, "ansible_ssh_common_args", config)
             for substrate in dict.fromkeys(i.substrate for i in node.interfaces):
@@ -421,11 +424,10 @@ def _experiment_variables(plan: Plan, overrides: Mapping[str, object], notices: 
         "overrides": overrides,
         "state_dir": str(experiment_dir(settings)),
         "control": {
-            "mode": settings.control_mode,
+            "mode": plan.control.mode,
             "bridge": plan.bridge,
-            "address": dotted(plan.control.gateway),
-            "prefix": plan.control.network.prefix,
-            "subnet": str(plan.control.network),
+            "addressing": settings.control_addressing,
+            "subnets": {f"pnode-{number:04d}": str(net.network) for number, net in plan.control.nets.items()},
         },
         "boot_timeout": settings.boot_timeout,
         "authorized_keys": list(settings.authorized_keys),
@@ -434,6 +436,10 @@ def _experiment_variables(plan: Plan, overrides: Mapping[str, object], notices: 
         "obstacle": plan.obstacle,
         "notices": notices,
     }
+
+
+def _control_variables(control: PlannedControl) -> Mapping[str, Any]:
+    return {"address": None if control.address is None else dotted(control.address), "mac": control.mac, "port": control.port}
 
 
 def _node_variables(node: PlannedNode) -> Mapping[str, Any]:
@@ -448,7 +454,7 @@ def _node_variables(node: PlannedNode) -> Mapping[str, Any]:
         "image": node.image,
         "memory": node.memory,
         "cpus": node.cpus,
-        "control": {"address": dotted(node.control.address), "mac": node.control.mac} if node.control else None,
+        "control": _control_variables(node.control) if node.control else None,
         "interfaces": [
             {"name": i.name, "substrate": i.substrate, "device": i.device, "mac": i.mac, "address": dotted(i.address), "prefix": i.prefix}
             for i in node.interfaces

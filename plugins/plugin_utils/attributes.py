@@ -93,7 +93,9 @@ ATTRIBUTES: tuple[KnownAttribute, ...] = (
     _ours("reverse_loss", "interface", "Loss towards the node, 0 to 1, where it differs from that away from the node."),
     _ours("routing", "topology", "Who says which way packets go: static (computed), manual (the file) or session (computed)."),
     _ours("pass_pnodes", "topology", "Types of host for each placement pass; kept, and without effect here."),
-    *(_ours(setting.name, "topology", _plain(setting.meaning)) for setting in SETTINGS if setting.shared),
+    _ours("vlan", "substrate", "VLAN of the lab's Ethernet that carries the substrate between hosts, where its cable is ethernet."),
+    _ours("pnode_hosts", "topology", "Which hosts of the pool the pnodes are; written by swap-in."),
+    *(_ours(setting.name, setting.places, _plain(setting.meaning)) for setting in SETTINGS if setting.shared),
 )
 
 _BY_KEY = MappingProxyType({name.rpartition(":")[2]: known for known in ATTRIBUTES for name in (known.key, *known.spellings)})

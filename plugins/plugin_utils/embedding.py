@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .addressing import NO_ADDRESSES, PreviousAddresses, dotted, network_of, parse_network
 from .attributes import find
+from .control_options import parse_subnets
 from .diagnostics import Location, Notice, TopologyError
 from .formats.topdl import read_topdl
 from .interpretation import parse_address, parse_netmask
@@ -32,12 +33,14 @@ _KIND_WORDS = {"qemu": "qemu", "process": "process", "physical": "embedded_pnode
 class Embedding:
     """What the last swap-in chose, by name: it guides, and never binds.
 
-    ``pnodes`` has the number of each node's pnode; ``ports`` are by node, interface and substrate.
+    ``pnodes`` has the number of each node's pnode; ``ports`` are by node, interface and substrate; ``hosts`` has the name of the host that
+    a pnode was.
     """
 
     pnodes: Mapping[str, int] = field(default_factory=dict)
     addresses: PreviousAddresses = NO_ADDRESSES
     ports: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    hosts: Mapping[int, str] = field(default_factory=dict)
 
 
 NOTHING_EMBEDDED = Embedding()
@@ -92,20 +95,23 @@ def read_embedding(topology: Topology) -> Embedding:
                 port = find(interface.attributes, "vde_port")
                 if port is not None:
                     ports[key] = _number(port)
-    subnet = find(topology.attributes, "control_subnet")
-    try:
-        control_network = parse_network(subnet.value) if subnet else None
-    except ValueError:
-        control_network = None
-    return Embedding(pnodes, PreviousAddresses(networks, interfaces, control_network, control), ports)
+    carriers = (pnodes[name] for name in control if name in pnodes)
+    control_networks = _control_networks(find(topology.attributes, "control_subnet"), min(carriers, default=0))
+    hosts = find(topology.attributes, "pnode_hosts")
+    pairs = [pair.partition("=") for pair in hosts.value.split(",")] if hosts else []
+    named = {int(number): name for number, dummy, name in pairs if number.isdecimal() and name}
+    return Embedding(pnodes, PreviousAddresses(networks, interfaces, control_networks, control), ports, named)
 
 
 def annotate(plan: Plan) -> Topology:
     """Return the topology the plan was made from, with everything the plan decided written in as attributes."""
     planned = {node.name: node for node in plan.nodes}
     elements = tuple(_annotated(e, planned[e.name]) if isinstance(e, Computer) else e for e in plan.topology.elements)
-    settled = replace(plan.settings, control_subnet=str(plan.control.network))
-    own = as_attributes(settled)
+    settled = replace(plan.settings, control_subnet=plan.control.subnets)
+    hosts = {int(pnode.rpartition("-")[2]): host.name for pnode in plan.pnodes if (host := plan.host(pnode))}
+    own = [*as_attributes(settled)]
+    if hosts:
+        own.append(Attribute("benito:pnode_hosts", ",".join(f"{number}={name}" for number, name in hosts.items())))
     return replace(plan.topology, elements=elements, attributes=with_attributes(plan.topology.attributes, own))
 
 
@@ -132,7 +138,9 @@ def _annotated(computer: Computer, node: PlannedNode) -> Computer:
             Attribute("benito:cpus", str(node.cpus)),
         ]
     if node.control is not None:
-        own += [Attribute("benito:control_address", dotted(node.control.address)), Attribute("benito:control_mac", node.control.mac)]
+        own += [Attribute("benito:control_mac", node.control.mac)]
+    if node.control is not None and node.control.address is not None:
+        own += [Attribute("benito:control_address", dotted(node.control.address))]
     interfaces = tuple(_annotated_interface(i, planned) for i, planned in zip(computer.interfaces, node.interfaces, strict=True))
     return replace(computer, interfaces=interfaces, attributes=with_attributes(computer.attributes, own))
 
@@ -147,6 +155,15 @@ def _annotated_interface(interface: Interface, planned: PlannedInterface) -> Int
         Attribute("benito:vde_port", str(planned.port)),
     )
     return replace(interface, attributes=with_attributes(interface.attributes, own))
+
+
+def _control_networks(attribute: Attribute | None, only: int) -> Mapping[int, Network]:
+    """Return the control networks by number of pnode; where there is one, it is that of pnode ``only``."""
+    try:
+        subnets = parse_subnets(attribute.value.strip()) if attribute else {}
+    except ValueError:
+        return {}
+    return {n: parse_network(text) for n, text in ({only: subnets} if isinstance(subnets, str) else subnets).items()}
 
 
 def _number(attribute: Attribute) -> int:

@@ -19,6 +19,7 @@ except ImportError:  # reported when it is needed
 
 from .attributes import find
 from .diagnostics import Location, Notice, TopologyError, listing, one_line
+from .services import check_dhcp, dhcp_role
 from .settings import LEAST_MEMORY, Settings
 from .topology import Attribute, Computer, Interface, Substrate, Testbed, Topology, find_attribute
 
@@ -46,6 +47,7 @@ class NodeInterface:
     prefix: int | None
     mac: str | None
     port: int | None
+    dhcp: str
     where: Location
 
 
@@ -113,6 +115,9 @@ def interpret(topology: Topology, settings: Settings) -> Experiment:
         for interface in node.interfaces:
             members[interface.substrate].append(interface)
     links = tuple(Link(s.name, tuple(members[s.name]), s.where) for s in topology.substrates)
+    launched = [node.name for node in nodes if node.is_guest]
+    for link in links:
+        check_dhcp(link.name, link.members, launched)
     return Experiment(nodes, links, routing, tuple(notices))
 
 
@@ -179,6 +184,7 @@ def _interface(computer: Computer, index: int, interface: Interface) -> NodeInte
         prefix=parse_netmask(mask.value, mask.where) if mask else None,
         mac=_mac(find(interface.attributes, "mac_address")),
         port=_number(find(interface.attributes, "vde_port"), 1),
+        dhcp=dhcp_role(find(interface.attributes, "dhcp")),
         where=(address or interface).where,
     )
 

@@ -11,19 +11,22 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
-from .addressing import Addressing, Control, address, dotted, private_blocks
+from .addressing import Addressing, address, dotted, private_blocks
 from .attributes import check_attributes, find
+from .cabling import Cable, cables, check_ethernet, side, spans
+from .control import Control, assigned, control_net
 from .diagnostics import Notice, listing
-from .embedding import NOTHING_EMBEDDED, Embedding, load_embedding
+from .embedding import NOTHING_EMBEDDED, Embedding, experiment_dir, load_embedding
 from .formats.source import read_topology
 from .hostnames import hosts_table, plain_names
 from .interpretation import Experiment, Node, interpret
-from .placement import Item, Packing, Placement, place
+from .placement import Item, Packing, Placement, PlacementError, place
+from .pool import PoolHost, load_facts, order_pool, pool_host, rooms
 from .routing import Port, Route, Subnet, compute_routes, manual_routes, parse_manual
 from .settings import Settings, resolve_settings
 from .short_names import short, short_names
 from .topology import Topology
-from .wiring import Switch, Wiring, wire
+from .wiring import EDGE_PORTS, Switch, Wiring, wire
 
 _FORMAT = 1
 _EXPERIMENT_ID = 24
@@ -32,7 +35,10 @@ _NODE_ID = 20
 
 @dataclass(frozen=True)
 class PlannedInterface:
-    """An interface with everything decided. ``address`` is a number; ``switch`` a short name; ``port`` counts from 1, ``index`` from 0."""
+    """An interface with everything decided. ``address`` is a number; ``switch`` a short name; ``port`` counts from 1, ``index`` from 0.
+
+    ``edge`` is the short name of the switch of its own that the guest is plugged into, if any. ``dhcp`` is server, client or nothing.
+    """
 
     name: str
     substrate: str
@@ -43,15 +49,18 @@ class PlannedInterface:
     switch: str
     port: int
     device: str
+    edge: str
+    dhcp: str
 
 
 @dataclass(frozen=True)
 class PlannedControl:
-    """A guest's interface on the control net."""
+    """A guest's interface on the control net. Without an address the lab's DHCP server chooses; ``port`` is one of the pnode's for ssh."""
 
     mac: str
-    address: int
+    address: int | None
     tap: str
+    port: int | None
 
 
 @dataclass(frozen=True)
@@ -84,12 +93,15 @@ class PlannedNode:
     @property
     def is_guest(self) -> bool:
         """Whether this version launches it."""
-        return self.control is not None
+        return self.kind == "qemu" and not self.ghost
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole experiment, decided. ``path`` is the topology's file; ``cut`` names the substrates that need more than one pnode."""
+    """A whole experiment, decided. ``path`` is the topology's file; ``cut`` names the substrates that need more than one pnode.
+
+    ``pool`` are the hosts that the pnodes are, by number; ``misfit`` says why the nodes do not fit there, if so.
+    """
 
     path: str
     topology: Topology
@@ -97,7 +109,10 @@ class Plan:
     id: str
     nodes: tuple[PlannedNode, ...]
     pnodes: tuple[str, ...]
+    pool: tuple[PoolHost, ...]
+    misfit: str
     cut: tuple[str, ...]
+    cables: tuple[Cable, ...]
     switches: Mapping[str, Switch]
     bridge: str
     control: Control
@@ -117,28 +132,38 @@ class Plan:
         """Why this version cannot run the plan, or nothing when it can."""
         if not self.vhosts:
             return "no node of this experiment is of a kind that this version starts"
-        if len(self.vhosts) > 1:
-            return f"the guests need {len(self.vhosts)} hosts ({listing(self.vhosts)}): this version runs an experiment on one"
+        if self.misfit:
+            return self.misfit
+        if len(self.vhosts) > 1 and not self.pool:
+            return (
+                f"the guests need {len(self.vhosts)} hosts ({listing(self.vhosts)}) and there is no pool: "
+                f"give an inventory with a group {self.settings.pool} before the topology, -i hosts.yml"
+            )
         return ""
+
+    def host(self, pnode: str) -> PoolHost | None:
+        """Return the host of the pool that a pnode is; None for the controller itself."""
+        number = int(pnode.rpartition("-")[2])
+        return self.pool[number] if number < len(self.pool) else None
 
     def document(self, pnode: str) -> dict[str, Any]:
         """Return what the pnode is handed, as plain JSON; docs/architecture.md describes it field by field."""
         guests = [node for node in self.nodes if node.pnode == pnode and node.is_guest]
+        documents = [self._guest(node) for node in guests]
         touched = {i.substrate for node in guests for i in node.interfaces}
+        number = int(pnode.rpartition("-")[2])
         return {
             "format": _FORMAT,
             "experiment": {"project": self.settings.project, "experiment": self.settings.experiment, "id": self.id},
             "pnode": pnode,
-            "switches": [{"name": name, "id": s.id, "ports": s.ports} for name, s in self.switches.items() if name in touched],
-            "control": {
-                "mode": self.settings.control_mode,
-                "bridge": self.bridge,
-                "address": dotted(self.control.gateway),
-                "prefix": self.control.network.prefix,
-                "subnet": str(self.control.network),
-            },
+            "switches": [
+                *({"name": name, "id": s.id, "ports": s.ports} for name, s in self.switches.items() if name in touched),
+                *({"name": f"{n.name}:{i.name}", "id": i.edge, "ports": EDGE_PORTS} for n in guests for i in n.interfaces if i.edge),
+            ],
+            "cables": [side(c, number, self.pool, self.switches[c.substrate].id) for c in self.cables if number in c.ends],
+            "control": self.control.document(int(pnode[-4:]), self.bridge, self.settings, documents),
             "hosts": [list(row) for row in self.hosts],
-            "guests": [self._guest(node) for node in guests],
+            "guests": documents,
         }
 
     def _guest(self, node: PlannedNode) -> dict[str, Any]:
@@ -150,19 +175,18 @@ class Plan:
             "image": node.image,
             "memory": node.memory,
             "cpus": node.cpus,
-            "control": {"mac": node.control.mac, "address": dotted(node.control.address), "tap": node.control.tap}
-            if node.control
-            else None,
+            "control": _control(node.control) if node.control else None,
             "interfaces": [
                 {
                     "name": i.name,
                     "substrate": i.substrate,
-                    "switch": i.switch,
-                    "port": i.port,
+                    "switch": i.edge or i.switch,
+                    "port": 1 if i.edge else i.port,
                     "mac": i.mac,
                     "device": i.device,
                     "address": dotted(i.address),
                     "prefix": i.prefix,
+                    "dhcp": i.dhcp,
                 }
                 for i in node.interfaces
             ],
@@ -172,6 +196,11 @@ class Plan:
             "start_command": node.start_command,
             "failure_action": node.failure_action,
         }
+
+
+def _control(control: PlannedControl) -> dict[str, Any]:
+    address = "" if control.address is None else dotted(control.address)
+    return {"mac": control.mac, "address": address, "tap": control.tap, **({"port": control.port} if control.port else {})}
 
 
 def pnode_name(number: int) -> str:
@@ -184,10 +213,12 @@ def make_plan(
     overrides: Mapping[str, object] = MappingProxyType({}),
     environment: Mapping[str, str] = MappingProxyType({}),
     previous: Embedding | None = None,
+    pool: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Plan:
     """Read a topology file and plan it.
 
-    ``previous`` is what the last swap-in chose; None means the record in the state directory, if there is one.
+    ``previous`` is what the last swap-in chose; None means the record in the state directory, if there is one. ``pool`` has the
+    variables of the hosts that may carry the experiment, by name; without any, it is the controller.
     Raises TopologyError, with the place, for whatever cannot be used.
     """
     topology, read_notices = read_topology(path)
@@ -195,20 +226,37 @@ def make_plan(
     memory_notices: tuple[Notice, ...] = ()
     if previous is None:
         previous, memory_notices = load_embedding(settings)
-    return plan_topology(os.path.abspath(path), topology, settings, previous, (*read_notices, *check_attributes(topology), *memory_notices))
+    facts = load_facts(experiment_dir(settings)) if pool else {}
+    hosts = [pool_host(name, variables, facts.get(name, {})) for name, variables in pool.items()]
+    notices = (*read_notices, *check_attributes(topology), *memory_notices)
+    return plan_topology(os.path.abspath(path), topology, settings, previous, notices, order_pool(hosts, previous.hosts))
 
 
 def plan_topology(
-    path: str, topology: Topology, settings: Settings, previous: Embedding = NOTHING_EMBEDDED, notices: Iterable[Notice] = ()
+    path: str,
+    topology: Topology,
+    settings: Settings,
+    previous: Embedding = NOTHING_EMBEDDED,
+    notices: Iterable[Notice] = (),
+    pool: tuple[PoolHost, ...] = (),
 ) -> Plan:
     """Plan a topology that has been read; ``notices`` are what there was to say so far."""
     experiment = interpret(topology, settings)
-    placement = _place(experiment, settings, previous)
-    addressing = address(experiment.nodes, experiment.links, settings, previous.addresses)
-    wiring = wire(experiment.nodes, experiment.links, settings, previous.ports)
+    experiment = replace(experiment, nodes=assigned(experiment.nodes, settings))
+    placement, misfit = _place(experiment, settings, previous, pool)
+    spread = {link.name: len(spans(link, placement)) for link in experiment.links}
+    addressing = address(experiment.links, settings, previous.addresses)
+    control = control_net(experiment.nodes, placement.pnode_of, addressing.networks, settings, previous.addresses)
+    edges = {(n.name, i.name) for n in experiment.nodes if n.is_guest and settings.guest_switches for i in n.interfaces}
+    wiring = wire(experiment.nodes, experiment.links, settings, previous.ports, edges, spread)
+    cabling = cables(topology.substrates, experiment.links, placement, wiring.cable_ports, settings)
+    if pool:
+        check_ethernet(cabling, pool)
     routes, routing_notices = _routes(topology, experiment, addressing)
     ids = short_names((n.name for n in experiment.nodes), _NODE_ID)
-    nodes = tuple(_planned(n, ids[n.name], settings, placement, addressing, wiring, routes.get(n.name, ())) for n in experiment.nodes)
+    nodes = tuple(
+        _planned(n, ids[n.name], settings, placement, addressing, control, wiring, routes.get(n.name, ())) for n in experiment.nodes
+    )
     plan = Plan(
         path=path,
         topology=topology,
@@ -216,10 +264,13 @@ def plan_topology(
         id=short(f"{settings.project}.{settings.experiment}", _EXPERIMENT_ID),
         nodes=nodes,
         pnodes=tuple(pnode_name(n) for n in sorted({*placement.pnode_of.values()})),
+        pool=pool,
+        misfit=misfit,
         cut=tuple(placement.cut),
+        cables=cabling,
         switches=wiring.switches,
         bridge=wiring.bridge,
-        control=addressing.control,
+        control=control,
         hosts=tuple(hosts_table(experiment.nodes, addressing.interfaces)),
         plain_names=plain_names(experiment.nodes),
         unreachable=tuple(private_blocks(addressing.interfaces.values())),
@@ -230,13 +281,20 @@ def plan_topology(
 
 def _with_notices(plan: Plan, notices: Iterable[Notice]) -> Plan:
     found = list(dict.fromkeys(notices))
-    if len(plan.vhosts) > 1:
+    if plan.vhosts and plan.obstacle:
         found.append(Notice(plan.topology.where, f"{plan.obstacle}; it is planned, and can be looked at"))
     return replace(plan, notices=tuple(found))
 
 
 def _planned(
-    node: Node, identity: str, settings: Settings, placement: Placement, addressing: Addressing, wiring: Wiring, routes: tuple[Route, ...]
+    node: Node,
+    identity: str,
+    settings: Settings,
+    placement: Placement,
+    addressing: Addressing,
+    control: Control,
+    wiring: Wiring,
+    routes: tuple[Route, ...],
 ) -> PlannedNode:
     interfaces = []
     for i in node.interfaces:
@@ -252,13 +310,12 @@ def _planned(
                 cord.switch,
                 cord.port,
                 cord.device,
+                cord.edge,
+                i.dhcp,
             )
         )
-    control = (
-        PlannedControl(wiring.control_macs[node.name], addressing.control.addresses[node.name], wiring.taps[node.name])
-        if node.is_guest
-        else None
-    )
+    reached = node.is_guest and control.mode != "none"
+    name = node.name
     return PlannedNode(
         name=node.name,
         id=identity,
@@ -274,13 +331,16 @@ def _planned(
         start_command=node.start_command,
         failure_action=node.failure_action,
         testbed=node.testbed,
-        control=control,
+        control=PlannedControl(wiring.control_macs[name], control.addresses.get(name), wiring.taps[name], control.ports.get(name))
+        if reached
+        else None,
         interfaces=tuple(interfaces),
         routes=routes,
     )
 
 
-def _place(experiment: Experiment, settings: Settings, previous: Embedding) -> Placement:
+def _place(experiment: Experiment, settings: Settings, previous: Embedding, pool: tuple[PoolHost, ...]) -> tuple[Placement, str]:
+    """Place the nodes on the hosts of the pool. Where they do not fit, place them on hosts such as there might be, and say why."""
     items = tuple(
         Item(
             name=n.name,
@@ -302,9 +362,13 @@ def _place(experiment: Experiment, settings: Settings, previous: Embedding) -> P
         pass_size=settings.pass_size,
         nodes_only=settings.nodes_only,
         pass_nodes_only=settings.pass_nodes_only,
+        rooms=rooms(pool, settings.vcpus_per_core),
     )
     links = {link.name: tuple(m.node for m in link.members) for link in experiment.links}
-    return place(items, links, packing, previous.pnodes)
+    try:
+        return place(items, links, packing, previous.pnodes), ""
+    except PlacementError as error:
+        return place(items, links, replace(packing, rooms=())), str(error)
 
 
 def _routes(

@@ -8,8 +8,9 @@ ports of switches are counted, and those of the last swap-in are kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 
 from .diagnostics import TopologyError
@@ -20,16 +21,22 @@ from .short_names import digest, short_names
 _SHORT_NAME = 20
 _LEAST_PORTS = 32
 _MOST_PORTS = 1024
+# Of the switch of one interface: the guest has port 1, what leads on port 2.
+EDGE_PORTS = 32
 
 
 @dataclass(frozen=True)
 class Cord:
-    """One end of an interface in the guest and the other in a switch. ``switch`` is the switch's short name, ``port`` counts from 1."""
+    """One end of an interface in the guest and the other in a switch. ``switch`` is the switch's short name, ``port`` counts from 1.
+
+    An ``edge`` is the short name of a switch of the interface's own, in between; the guest is in its first port.
+    """
 
     mac: str
     switch: str
     port: int
     device: str
+    edge: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,40 +49,58 @@ class Switch:
 
 @dataclass(frozen=True)
 class Wiring:
-    """Cords by (node, interface), switches by substrate, what the control net needs by node."""
+    """Cords by (node, interface), switches by substrate, what the control net needs by node.
+
+    ``cable_ports`` are ports of a substrate's switches that no member has, one for each further pnode it may be on.
+    """
 
     cords: Mapping[tuple[str, str], Cord]
     switches: Mapping[str, Switch]
     bridge: str
     taps: Mapping[str, str]
     control_macs: Mapping[str, str]
+    cable_ports: Mapping[str, tuple[int, ...]]
 
 
 def wire(
-    nodes: Iterable[Node], links: Iterable[Link], settings: Settings, previous: Mapping[tuple[str, str, str], int] = MappingProxyType({})
+    nodes: Iterable[Node],
+    links: Iterable[Link],
+    settings: Settings,
+    previous: Mapping[tuple[str, str, str], int] = MappingProxyType({}),
+    edges: Collection[tuple[str, str]] = (),
+    pnodes: Mapping[str, int] = MappingProxyType({}),
 ) -> Wiring:
     """Wire the experiment. ``previous`` has the switch ports of the last swap-in by node, interface and substrate.
 
-    Ports are counted over all members of a substrate, wherever they live, so that moving one moves no other.
+    Ports are counted over all members of a substrate, wherever they live, so that moving one moves no other. ``edges`` are the
+    interfaces, as (node, interface), that get a switch of their own; ``pnodes`` says on how many pnodes a substrate has members.
     Raises TopologyError where the file gives one MAC or one port twice.
     """
     nodes, links = tuple(nodes), tuple(links)
     macs, control_macs = _macs(nodes, settings)
-    ids = short_names((link.name for link in links), _SHORT_NAME)
+    # Substrates come first, so that their names do not depend on who has an edge.
+    own = {(m.node, m.name): f"{m.node}:{m.name}" for link in links for m in link.members if (m.node, m.name) in edges}
+    ids = short_names((*(link.name for link in links), *own.values()), _SHORT_NAME)
+    cable_ports: dict[str, tuple[int, ...]] = {}
     switches: dict[str, Switch] = {}
     cords: dict[tuple[str, str], Cord] = {}
     for link in links:
         if not link.members:
             continue
         ports = _ports(link, previous)
-        switches[link.name] = Switch(ids[link.name], _size(len(link.members), max(ports.values())))
+        cables = max(pnodes.get(link.name, 1) - 1, 0)
+        switches[link.name] = Switch(ids[link.name], _size(len(link.members) + cables, max(ports.values()) + cables))
+        taken_ports = set(ports.values())
+        free = (port for port in range(switches[link.name].ports, 0, -1) if port not in taken_ports)
+        # From the top, so that they stay away from members to come.
+        cable_ports[link.name] = tuple(islice(free, cables))
         for member in link.members:
             key = (member.node, member.name)
-            cords[key] = Cord(macs[key], ids[link.name], ports[key], f"eth{member.index + 1}")
+            cords[key] = Cord(macs[key], ids[link.name], ports[key], f"eth{member.index + 1}", ids[own[key]] if key in own else "")
     taken: set[str] = set()
     bridge = _device_name(settings, taken, "bridge")
     taps = {node.name: _device_name(settings, taken, "tap", node.name) for node in nodes if node.is_guest}
-    return Wiring(cords, switches, bridge, taps, control_macs)
+    return Wiring(cords, switches, bridge, taps, control_macs, cable_ports)
 
 
 def derived_mac(*words: str) -> str:

@@ -1,0 +1,188 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cables between hosts: what joins the switches of a substrate that has members on several pnodes.
+
+The pnode with most members is the hub, and each other one has a cable to it: no loop, nowhere deeper than two cables, and the members that
+are most in number talk to each other without any. Where the lab's own Ethernet is the transport, it is the hub.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from .attributes import find
+from .diagnostics import NOWHERE, TopologyError, one_line
+from .interpretation import Link
+from .placement import Placement
+from .pool import PoolHost
+from .settings import CABLES, Settings
+from .short_names import digest, short_names
+from .topology import Substrate
+
+_SHORT_NAME = 20
+
+
+@dataclass(frozen=True)
+class Cable:
+    """A cable between the switches of one substrate on two pnodes, ``hub`` and ``spoke``, which are numbers.
+
+    ``hub_port`` and ``spoke_port`` are the switches' ports; ``number`` is unique in the experiment and below 2^24, ``socket`` a port of
+    UDP or TCP. With transport ethernet there is no spoke: the hub's switch has a leg in the lab's network, its VLAN ``vlan`` if any.
+    """
+
+    substrate: str
+    id: str
+    transport: str
+    hub: int
+    spoke: int | None
+    hub_port: int
+    spoke_port: int | None
+    number: int
+    socket: int
+    vlan: int | None = None
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The pnodes it touches."""
+        return (self.hub,) if self.spoke is None else (self.hub, self.spoke)
+
+
+def cables(
+    substrates: Iterable[Substrate],
+    links: Iterable[Link],
+    placement: Placement,
+    ports: Mapping[str, Sequence[int]],
+    settings: Settings,
+) -> tuple[Cable, ...]:
+    """Return the cables an experiment needs.
+
+    ``ports`` has for each substrate the ports of its switches that are left for cables, one for each pnode but one. Raises TopologyError
+    for words that mean no transport.
+    """
+    places = {s.name: s for s in substrates}
+    wanted = [ends for link in links if len(link.members) > 1 for ends in _ends(link, placement, places[link.name], ports, settings)]
+    ids = short_names((f"{w[0]}-{w[2]}" + ("" if w[3] is None else f"-{w[3]}") for w in wanted), _SHORT_NAME)
+    numbers: set[int] = set()
+    sockets: set[int] = set()
+    low, high = settings.cable_ports.low, settings.cable_ports.high
+    found = []
+    for (name, transport, hub, spoke, hub_port, spoke_port, vlan), identity in zip(wanted, ids.values(), strict=True):
+        seed = int(digest(settings.project, settings.experiment, "cable", identity)[:12], 16)
+        number = _free(seed, 1, (1 << 24) - 1, numbers)
+        if len(sockets) > high - low:
+            raise TopologyError(f"the experiment needs more than {high - low + 1} cables: give it more cable_ports")
+        socket = _free(seed, low, high, sockets)
+        found.append(Cable(name, identity, transport, hub, spoke, hub_port, spoke_port, number, socket, vlan))
+    return tuple(found)
+
+
+def spans(link: Link, placement: Placement) -> Counter[int]:
+    """Return how many members of a link sit on each pnode."""
+    return Counter(placement.pnode_of[m.node] for m in link.members if m.node in placement.pnode_of)
+
+
+_End = tuple[str, str, int, "int | None", int, "int | None", "int | None"]
+
+
+def _ends(link: Link, placement: Placement, substrate: Substrate, ports: Mapping[str, Sequence[int]], settings: Settings) -> Iterator[_End]:
+    there = spans(link, placement)
+    if len(there) < 2:
+        return
+    hub = min(there, key=lambda number: (-there[number], number))
+    said = find(substrate.attributes, "cable")
+    if said is not None and said.value.strip() not in CABLES:
+        raise TopologyError(f"{said.name} is {one_line(said.value)}: it must be {', '.join(CABLES)}", said.where)
+    usual = said.value.strip() if said else settings.cable
+    vlan = _vlan(substrate)
+    free = iter(ports[link.name])
+    legs: list[int] = []
+    for spoke in sorted(there):
+        if spoke == hub:
+            continue
+        transport = settings.cable_pairs.get(f"{min(hub, spoke)}/{max(hub, spoke)}", usual)
+        port = next(free)
+        if transport == "ethernet":
+            legs.append(spoke)
+            continue
+        yield link.name, transport, hub, spoke, port, port, None
+    # All of them meet in the lab's network; a leg more at the hub and every switch that has one sees the others'.
+    if legs:
+        port = ports[link.name][-1]
+        for pnode in (hub, *legs):
+            yield link.name, "ethernet", pnode, None, port, None, vlan
+
+
+def _vlan(substrate: Substrate) -> int | None:
+    said = find(substrate.attributes, "vlan")
+    if said is None:
+        return None
+    text = said.value.strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= 4094):
+        raise TopologyError(f"{said.name} is {one_line(said.value)}: it must be the number of a VLAN, 1 to 4094", said.where)
+    return int(text)
+
+
+def _free(seed: int, low: int, high: int, taken: set[int]) -> int:
+    """Return the number that the seed leads to, or the next one that is free."""
+    count = high - low + 1
+    number = low + seed % count
+    while number in taken:
+        number = low + (number - low + 1) % count
+    taken.add(number)
+    return number
+
+
+def check_ethernet(cables_: Iterable[Cable], pool: Sequence[PoolHost]) -> None:
+    """Check that each leg into the lab's Ethernet has an interface, and no two substrates share one. Raises TopologyError."""
+    owners: dict[tuple[int, int | None], str] = {}
+    for cable in cables_:
+        if cable.transport != "ethernet":
+            continue
+        host = pool[cable.hub] if cable.hub < len(pool) else PoolHost("the host")
+        if not host.device:
+            raise TopologyError(f"substrate {cable.substrate} is to cross the lab's Ethernet: {host.name} needs benito_cable_device")
+        other = owners.setdefault((cable.hub, cable.vlan), cable.substrate)
+        if other != cable.substrate:
+            raise TopologyError(
+                f"substrates {other} and {cable.substrate} would be one on {host.device} of {host.name}: give each its benito:vlan", NOWHERE
+            )
+
+
+def side(cable: Cable, pnode: int, pool: Sequence[PoolHost], switch: str) -> dict[str, object]:
+    """Return a cable as one of its pnodes is told about it: an entry of the document's ``cables``.
+
+    ``switch`` is the switches' short name. Raises TopologyError when neither host can open a connection to the other.
+    """
+    at_hub = pnode == cable.hub
+    peer = cable.spoke if at_hub else cable.hub
+    here = pool[pnode] if pnode < len(pool) else PoolHost("")
+    there = pool[peer] if peer is not None and peer < len(pool) else PoolHost("")
+    role = "peer"
+    if cable.transport in ("ssh", "tcp"):
+        hub, spoke = (here, there) if at_hub else (there, here)
+        if not (hub.reachable or spoke.reachable):
+            raise TopologyError(f"neither {hub.name} nor {spoke.name} is reachable by the other: one of the two must be (benito_reachable)")
+        role = "listen" if at_hub == hub.reachable else "dial"
+    elif cable.spoke is not None and not (here.reachable and there.reachable):
+        raise TopologyError(f"a {cable.transport} cable between {here.name} and {there.name} needs both to be reachable: use ssh or tcp")
+    peer_name = "" if peer is None else f"pnode-{peer:04d}"
+    return {
+        "name": f"{cable.substrate} {peer_name}".strip(),
+        "id": cable.id,
+        "substrate": cable.substrate,
+        "switch": switch,
+        "port": cable.hub_port if at_hub else cable.spoke_port,
+        "peer": peer_name,
+        "peer_port": cable.spoke_port if at_hub else cable.hub_port,
+        "transport": cable.transport,
+        "role": role,
+        "peer_address": there.address,
+        "peer_ssh_port": there.ssh_port,
+        "peer_host_keys": list(there.host_keys) if cable.transport == "ssh" and role == "dial" else [],
+        "number": cable.number,
+        "socket": cable.socket,
+        "device": here.device if cable.transport == "ethernet" else "",
+        "vlan": cable.vlan,
+    }
