@@ -74,6 +74,7 @@ class Network(Lab):
         """Write the pool of hosts, an ordinary inventory: variables by host, and for all of them."""
         common = {
             "ansible_user": "root",
+            "ansible_python_interpreter": "auto_silent",
             "ansible_ssh_private_key_file": str(self.home / "id_ed25519"),
             "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.home}/known_hosts -o StrictHostKeyChecking=yes -o BatchMode=yes",
             **variables,
