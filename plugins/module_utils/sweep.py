@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from . import control_net, guest_status, host_links, lifecycle, vde
+from . import control_net, guest_status, host_links, lifecycle, shares, vde
 from .errors import HostError
 from .processes import Process, marked, stop
 from .rundir import RunDir, existing, mark_of, remove
@@ -25,12 +25,14 @@ class Remains:
     strays: tuple[Process, ...]
     tables: tuple[str, ...]
     links: tuple[str, ...]
+    servers: tuple[RunDir, ...] = ()
 
     def lines(self) -> list[str]:
         """Say it in words, one line each."""
         return [
             *(f"guest {name}" for dummy, name in self.guests),
             *(f"switch {name}" for dummy, name in self.switches),
+            *("server of shared directories" for dummy in self.servers),
             *(f"process {process.pid} ({process.argv[0]})" for process in self.strays),
             *(f"nftables table {name}" for name in self.tables),
             *(f"interface {name}" for name in self.links),
@@ -44,9 +46,11 @@ def find(project: str, experiment: str, root: str) -> Remains:
     directories = tuple(d for d in existing(root) if (d.project, d.experiment) == (project, experiment))
     guests = tuple((d, name) for d in directories for name in guest_status.known(d))
     switches = tuple((d, name) for d in directories for name in vde.known(d))
-    recorded = {lifecycle.process_of(d, name) for d, name in guests} | {vde.running(d, name) for d, name in switches}
+    servers = tuple(d for d in directories if shares.running(d))
+    recorded = {shares.running(d) for d in servers}
+    recorded |= {lifecycle.process_of(d, name) for d, name in guests} | {vde.running(d, name) for d, name in switches}
     strays = tuple(sorted((p for p in marked(mark, f"{root}/") if p not in recorded), key=lambda p: p.pid))
-    return Remains(directories, guests, switches, strays, tuple(control_net.tables(mark)), tuple(host_links.marked(mark)))
+    return Remains(directories, guests, switches, strays, tuple(control_net.tables(mark)), tuple(host_links.marked(mark)), servers)
 
 
 def sweep(remains: Remains, root: str) -> None:
@@ -55,6 +59,7 @@ def sweep(remains: Remains, root: str) -> None:
         *(partial(lifecycle.discard, rundir, name) for rundir, name in remains.guests),
         *(partial(stop, process, first=signal.SIGKILL) for process in remains.strays),
         *(partial(vde.halt, rundir, name) for rundir, name in remains.switches),
+        *(partial(shares.halt, rundir) for rundir in remains.servers),
         *(partial(control_net.delete_table, name) for name in remains.tables),
         *(partial(host_links.delete, name) for name in remains.links),
     ]

@@ -51,8 +51,9 @@ def parse_shares(value: Any) -> tuple[Share, ...]:
     if not isinstance(entries, (list, tuple)) or not all(isinstance(entry, str) for entry in entries):
         raise ValueError
     shares = tuple(_share(entry.strip()) for entry in entries if entry.strip())
-    if len({share.name for share in shares}) < len(shares):
-        raise ValueError
+    for number, one in enumerate(shares):
+        if any(f"{other.name}/".startswith(f"{one.name}/") for other in shares[:number] + shares[number + 1 :]):
+            raise ValueError
     return shares
 
 
