@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
-from .diagnostics import NOWHERE, TopologyError
-from .interpretation import Link, Node, NodeInterface
+from .diagnostics import TopologyError
+from .interpretation import Link, NodeInterface
 from .settings import Settings
-from .short_names import digest
 
 _DEFAULT_PREFIX = 24
 # A /24 serves 253 members under either rule: Emulab's hosts begin at .2.
@@ -50,21 +49,12 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Control:
-    """The control net: gateway is the host's own address in it; addresses by guest."""
-
-    network: Network
-    gateway: int
-    addresses: Mapping[str, int]
-
-
-@dataclass(frozen=True)
 class PreviousAddresses:
-    """What the last swap-in chose; interfaces are keyed by node, interface and substrate."""
+    """What the last swap-in chose; interfaces are keyed by node, interface and substrate, control networks by number of pnode."""
 
     networks: Mapping[str, Network] = field(default_factory=dict)
     interfaces: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
-    control_network: Network | None = None
+    control_networks: Mapping[int, Network] = field(default_factory=dict)
     control: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -77,7 +67,6 @@ class Addressing:
 
     networks: Mapping[str, Network]
     interfaces: Mapping[tuple[str, str], int]
-    control: Control
 
 
 def dotted(address: int) -> str:
@@ -97,27 +86,27 @@ def network_of(address: int, prefix: int) -> Network:
     return Network(address & ~(size - 1), prefix)
 
 
-def address(nodes: Iterable[Node], links: Iterable[Link], settings: Settings, previous: PreviousAddresses = NO_ADDRESSES) -> Addressing:
-    """Give every interface an address and every guest one on the control net.
+def address(links: Iterable[Link], settings: Settings, previous: PreviousAddresses = NO_ADDRESSES) -> Addressing:
+    """Give every interface an address.
 
     Raises TopologyError for addresses of the file that clash, naming both places, and where room runs out.
     """
     links = tuple(links)
-    networks, taken = _networks(links, settings.addressing, previous)
+    networks = _networks(links, settings.addressing, previous)
     first = 2 if settings.addressing == "emulab" else 1
     interfaces: dict[tuple[str, str], int] = {}
     for link in links:
         if link.members:
             interfaces.update(_hosts(link, networks[link.name], first, previous))
-    return Addressing(networks, interfaces, _control(nodes, taken, settings, previous))
+    return Addressing(networks, interfaces)
 
 
-class _Taken:
+class Taken:
     """The address space in use, as intervals that do not overlap, each with the name of its owner."""
 
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._entries: list[tuple[Network, str]] = []
+    def __init__(self, entries: Iterable[tuple[Network, str]] = ()) -> None:
+        self._entries = sorted(entries)
+        self._starts = [network.base for network, dummy in self._entries]
 
     def overlapping(self, network: Network) -> tuple[Network, str] | None:
         """Return an entry that shares an address with the network."""
@@ -127,13 +116,14 @@ class _Taken:
         return None
 
     def add(self, network: Network, owner: str) -> None:
+        """Enter a network, which must overlap none."""
         at = bisect_right(self._starts, network.base)
         self._starts.insert(at, network.base)
         self._entries.insert(at, (network, owner))
 
 
-def _networks(links: tuple[Link, ...], style: str, previous: PreviousAddresses) -> tuple[dict[str, Network], _Taken]:
-    taken = _Taken()
+def _networks(links: tuple[Link, ...], style: str, previous: PreviousAddresses) -> dict[str, Network]:
+    taken = Taken()
     found: dict[str, Network] = {}
     places = {link.name: link for link in links}
 
@@ -166,7 +156,7 @@ def _networks(links: tuple[Link, ...], style: str, previous: PreviousAddresses) 
     choose = _emulab_choice(taken) if style == "emulab" else _benito_choice(taken, len(links))
     for number, link, prefix in rest:
         settle(link, choose(number, link, prefix))
-    return {link.name: found[link.name] for link in links if link.name in found}, taken
+    return {link.name: found[link.name] for link in links if link.name in found}
 
 
 def _given_network(link: Link) -> Network | None:
@@ -228,7 +218,7 @@ def _agrees(link: Link, network: Network) -> bool:
     return all(m.prefix in (None, network.prefix) for m in link.members)
 
 
-def _benito_choice(taken: _Taken, count: int) -> Callable[[int, Link, int], Network]:
+def _benito_choice(taken: Taken, count: int) -> Callable[[int, Link, int], Network]:
     """Substrate N gets 10.0.N.0/24, so that it keeps it when others come; who finds that taken goes behind the last."""
     private, behind = network_of(10 << 24, 8), count
 
@@ -249,7 +239,7 @@ def _benito_choice(taken: _Taken, count: int) -> Callable[[int, Link, int], Netw
     return choose
 
 
-def _emulab_choice(taken: _Taken) -> Callable[[int, Link, int], Network]:
+def _emulab_choice(taken: Taken) -> Callable[[int, Link, int], Network]:
     """10.1.1.0, 10.1.2.0 to 10.1.254.0, 10.2.1.0 and so on to 10.253.254.0, in order of creation, skipping what overlaps."""
 
     def candidates(prefix: int) -> Iterator[Network]:
@@ -271,7 +261,7 @@ def _emulab_choice(taken: _Taken) -> Callable[[int, Link, int], Network]:
     return choose
 
 
-def _first_free(taken: _Taken, start: int, prefix: int, within: Network) -> Network | None:
+def _first_free(taken: Taken, start: int, prefix: int, within: Network) -> Network | None:
     size = 1 << (32 - prefix)
     step = max(size, 256)
     at = -(-start // step) * step
@@ -309,62 +299,6 @@ def _free(network: Network, first: int, used: set[int]) -> Iterator[int]:
     """Yield free host addresses from the ``first`` on, and what lies before it only when nothing else is left."""
     yield from (a for a in range(network.base + first, network.end - 1) if a not in used)
     yield from (a for a in range(network.base + 1, network.base + first) if a not in used)
-
-
-def _control(nodes: Iterable[Node], taken: _Taken, settings: Settings, previous: PreviousAddresses) -> Control:
-    guests = [node for node in nodes if node.is_guest]
-    network = _control_network(len(guests), taken, settings, previous)
-    gateway = network.base + 1
-    found: dict[str, int] = {}
-    used: dict[int, str] = {gateway: "the host"}
-
-    def take(node: Node, value: int) -> None:
-        found[node.name] = value
-        used[value] = node.name
-
-    for node in guests:
-        value = node.control_address
-        if value is None:
-            continue
-        if not network.has_host(value) or value in used:
-            wrong = f"is that of {used[value]} already" if value in used else f"is not in the control subnet {network}"
-            raise TopologyError(f"control address {dotted(value)} of {node.name} {wrong}", node.where)
-        take(node, value)
-    for node in guests:
-        kept = previous.control.get(node.name)
-        if node.name not in found and kept is not None and kept not in used and network.has_host(kept):
-            take(node, kept)
-    free = (a for a in range(network.base + 2, network.end - 1) if a not in used)
-    for node in guests:
-        if node.name not in found:
-            take(node, next(free))
-    return Control(network, gateway, {node.name: found[node.name] for node in guests})
-
-
-def _control_network(guests: int, taken: _Taken, settings: Settings, previous: PreviousAddresses) -> Network:
-    prefix = prefix_for(guests)
-    if settings.control_subnet is not None:
-        network = parse_network(settings.control_subnet)
-        clash = taken.overlapping(network)
-        if clash is not None:
-            raise TopologyError(f"control subnet {network} overlaps {clash[0]} of substrate {clash[1]}: choose another", NOWHERE)
-        if network.room < guests + 1:
-            raise TopologyError(f"control subnet {network} has room for {network.room - 1} guests, not for {guests}", NOWHERE)
-        return network
-    pool = parse_network(settings.control_pool)
-    prefix = max(prefix, pool.prefix) if guests + 1 <= pool.room else prefix
-    if prefix < pool.prefix:
-        raise TopologyError(f"control pool {pool} has room for {pool.room - 1} guests, not for {guests}", NOWHERE)
-    kept = previous.control_network
-    if kept is not None and kept.room > guests and pool.base <= kept.base and kept.end <= pool.end and not taken.overlapping(kept):
-        return kept
-    count = 1 << (prefix - pool.prefix)
-    start = int(digest(settings.project, settings.experiment, "control")[:16], 16) % count
-    for step in range(count):
-        network = Network(pool.base + ((start + step) % count << (32 - prefix)), prefix)
-        if not taken.overlapping(network):
-            return network
-    raise TopologyError(f"the networks of the experiment leave no /{prefix} free in the control pool {pool}: choose another pool", NOWHERE)
 
 
 def private_blocks(addresses: Iterable[int]) -> list[str]:

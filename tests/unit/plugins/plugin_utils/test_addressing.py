@@ -42,7 +42,7 @@ def topology(lans):
 def addressed(lans, previous=None, **overrides):
     config = resolve_settings("x", overrides=overrides)
     experiment = interpret(topology(lans), config)
-    return address(experiment.nodes, experiment.links, config, *([previous] if previous else []))
+    return address(experiment.links, config, *([previous] if previous else []))
 
 
 def shown(result):
@@ -128,7 +128,7 @@ def test_clashes_are_errors_with_both_places(lans, message):
 def memory(result, lans):
     experiment = interpret(topology(lans), resolve_settings("x"))
     interfaces = {(i.node, i.name, i.substrate): result.interfaces[i.node, i.name] for n in experiment.nodes for i in n.interfaces}
-    return PreviousAddresses(result.networks, interfaces, result.control.network, result.control.addresses)
+    return PreviousAddresses(result.networks, interfaces)
 
 
 @pytest.mark.parametrize("style", ["benito", "emulab"])
@@ -140,9 +140,6 @@ def test_what_stays_keeps_its_addresses_when_others_come_and_go(style):
     assert (second.networks["a"], second.networks["b"]) == (first.networks["a"], first.networks["b"])
     for node in ("n1", "n3"):
         assert second.interfaces[node, "inf000"] == first.interfaces[node, "inf000"]
-    kept = set(second.control.addresses) & set(first.control.addresses)
-    assert kept == {"n1", "n2", "n3", "n4", "n5"}
-    assert all(second.control.addresses[n] == first.control.addresses[n] for n in kept)
 
 
 def test_the_file_beats_the_memory():
@@ -150,41 +147,6 @@ def test_the_file_beats_the_memory():
     first = addressed(lans)
     second = addressed({"a": [("n1", "10.0.0.2"), "n2"]}, memory(first, lans))
     assert shown(second) == {"n1/inf000": "10.0.0.2", "n2/inf000": "10.0.0.1"}
-
-
-def test_control_net_is_private_to_the_experiment():
-    lans = {"a": ["n1", "n2"]}
-    one, same, other = (addressed(lans, **o).control for o in ({}, {}, {"project": "other"}))
-    assert one == same != other
-    assert one.network.prefix == 24
-    assert dotted(one.gateway).endswith(".1")
-    assert [dotted(a).split(".")[3] for a in one.addresses.values()] == ["2", "3"]
-
-
-def test_control_net_gives_way_to_the_experiment():
-    wanted = addressed({"a": ["n1"]}).control.network
-    control = addressed({"a": [("n1", dotted(wanted.base + 9))]}).control
-    assert control.network != wanted and control.network.prefix == 24
-
-
-def test_control_net_grows_with_the_guests():
-    lans = {"a": [f"n{i}" for i in range(300)]}
-    control = addressed(lans).control
-    assert control.network.prefix == 23 and len(set(control.addresses.values())) == 300
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({"control_subnet": "10.9.0.0/16"}, "control subnet 10.9.0.0/16 overlaps 10.9.9.0/24 of substrate a"),
-        ({"control_subnet": "192.168.3.0/28"}, "room for 13 guests, not for 20"),
-        ({"control_pool": "192.168.3.0/28"}, "room for 13 guests, not for 20"),
-        ({"control_pool": "10.9.9.0/24"}, "choose another pool"),
-    ],
-)
-def test_control_net_that_cannot_be(overrides, message):
-    with pytest.raises(TopologyError, match=message):
-        addressed({"a": [("n0", "10.9.9.1"), *(f"n{i}" for i in range(1, 20))]}, **overrides)
 
 
 def test_prefix_for():
@@ -215,6 +177,6 @@ def test_whatever_is_given_nothing_overlaps(shapes, style):
         result = addressed(lans, addressing=style)
     except TopologyError:
         return  # the given ones themselves clash
-    found = sorted((n.base, n.end) for n in [*result.networks.values(), result.control.network])
+    found = sorted((n.base, n.end) for n in result.networks.values())
     assert all(a[1] <= b[0] for a, b in pairwise(found))
     assert len(set(result.interfaces.values())) == len(result.interfaces)

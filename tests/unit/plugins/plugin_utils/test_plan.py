@@ -63,7 +63,9 @@ def test_document_has_the_fields_of_the_contract(planned):
     assert document["format"] == 1
     assert document["experiment"] == {"project": "testbed", "experiment": "star", "id": "testbed.star"}
     assert document["switches"] == [{"name": f"l{i}", "id": f"l{i}", "ports": 32} for i in range(3)]
-    assert set(document["control"]) == {"mode", "bridge", "address", "prefix", "subnet"}
+    control = {"mode", "bridge", "table", "address", "prefix", "subnet", "addressing", "interface", "deadline", "ports", "guests"}
+    assert set(document["control"]) == control
+    assert document["control"]["guests"][1] == {"name": "n-0", **document["guests"][1]["control"]}
     assert document["hosts"][0] == ["centre", "l0", 0, "10.0.0.1"]
     guest = document["guests"][1]
     assert set(guest) == GUEST_FIELDS
@@ -138,7 +140,7 @@ def test_annotations_are_read_back(planned):
     assert found.pnodes == dict.fromkeys(STAR, 0)
     assert found.ports["n-1", "inf000", "l1"] == 2
     assert found.addresses.control == plan.control.addresses
-    assert found.addresses.control_network == plan.control.network
+    assert found.addresses.control_networks == {0: plan.control.first.network}
     assert found.addresses.networks["l2"].prefix == 24
 
 
