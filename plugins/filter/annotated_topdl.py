@@ -18,7 +18,7 @@ from ..plugin_utils.plan import make_plan
 def annotated_topdl(benito: Mapping[str, Any]) -> str:
     """Return the topology as TopDL with everything the plan decided written in."""
     try:
-        return write_topdl(annotate(make_plan(benito["source"], benito["overrides"])))
+        return write_topdl(annotate(make_plan(benito["source"], benito["overrides"], pool=benito.get("pool", {}))))
     except TopologyError as error:
         raise AnsibleFilterError(str(error)) from None
     except (KeyError, TypeError, AttributeError):

@@ -278,13 +278,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleParserError
+from ansible.inventory.helpers import get_group_vars, sort_groups
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.template import trust_as_template
+from ansible.utils.vars import combine_vars
+from ansible.vars.plugins import get_vars_from_inventory_sources
 
 from ..plugin_utils.addressing import dotted
 from ..plugin_utils.diagnostics import Notice, TopologyError
 from ..plugin_utils.embedding import experiment_dir
-from ..plugin_utils.plan import Plan, PlannedControl, PlannedNode, make_plan
+from ..plugin_utils.plan import Plan, PlannedControl, PlannedNode, make_plan, pnode_name
+from ..plugin_utils.pool import VARIABLES
 from ..plugin_utils.settings import SETTINGS
 from ..plugin_utils.trust import plain
 
@@ -320,7 +324,9 @@ class InventoryModule(BaseInventoryPlugin):
             topology, overrides = self._wrapped(path) if path.lower().endswith(_WRAPPERS) else (path, {})
             overrides.update(self._strong_options())
             environment = {name: os.environ[name] for name in ("HOME", "XDG_STATE_HOME") if name in os.environ}
-            plan = make_plan(topology, overrides, environment)
+            pool = self._pool(str(overrides.get("pool") or "pool"))
+            asked = {name: {k: v for k, v in variables.items() if k in VARIABLES} for name, variables in pool.items()}
+            plan = make_plan(topology, overrides, environment, pool=asked)
         except TopologyError as error:
             raise AnsibleParserError(str(error) if error.where.file else f"{path}: {error}") from None
         notices = _shortened(plan.notices)
@@ -328,7 +334,7 @@ class InventoryModule(BaseInventoryPlugin):
             self.display.warning(notice)
         # What it takes to plan the same again, for the filters that do so.
         overrides["state_dir"] = plan.settings.state_dir
-        self._fill(plan, overrides, notices)
+        self._fill(plan, overrides, notices, pool, asked)
 
     def _wrapped(self, path: str) -> tuple[str, dict[str, object]]:
         """Return the topology a wrapper names, and the settings it makes."""
@@ -351,14 +357,40 @@ class InventoryModule(BaseInventoryPlugin):
         found = {s.name: self.get_option_and_origin(s.name) for s in SETTINGS}
         return {name: value for name, (value, origin) in found.items() if origin != "default"}
 
-    def _fill(self, plan: Plan, overrides: Mapping[str, object], notices: list[str]) -> None:
+    def _pool(self, group: str) -> dict[str, dict[str, Any]]:
+        """Return the hosts of the lab's group, in its order, each with all its variables: those that plays would see."""
+        found: dict[str, dict[str, Any]] = {}
+        if group not in self.inventory.groups:
+            return found
+        sources = self.inventory.processed_sources
+        for host in self.inventory.groups[group].get_hosts():
+            groups = sort_groups({self.inventory.groups["all"], *host.get_groups()})
+            variables = get_group_vars(groups)
+            for entities, own in ((groups, {}), ([host], host.vars)):
+                variables = combine_vars(variables, get_vars_from_inventory_sources(self.loader, sources, entities, "inventory"))
+                variables = combine_vars(variables, own)
+            self.templar.available_variables = {"inventory_hostname": host.name, **variables}
+            found[host.name] = {**variables, **{k: self.templar.template(variables[k]) for k in VARIABLES if k in variables}}
+        return found
+
+    def _fill(
+        self,
+        plan: Plan,
+        overrides: Mapping[str, object],
+        notices: list[str],
+        pool: Mapping[str, Mapping[str, Any]],
+        asked: Mapping[str, Mapping[str, Any]],
+    ) -> None:
         inventory = self.inventory
+        inventory.add_group("benito_pool")
+        for name in pool:
+            inventory.add_host(name, group="benito_pool")
         for parent, children in (("vnode", _KINDS), ("pnode", ("vhost",))):
             inventory.add_group(parent)
             for child in children:
                 inventory.add_group(child)
                 inventory.add_child(parent, child)
-        inventory.set_variable("all", "benito", plain(_experiment_variables(plan, overrides, notices)))
+        inventory.set_variable("all", "benito", plain(_experiment_variables(plan, overrides, notices, asked)))
 
         vhosts = plan.vhosts
         for pnode in plan.pnodes:
@@ -367,7 +399,12 @@ class InventoryModule(BaseInventoryPlugin):
             inventory.set_variable(pnode, "benito_pnode_json", plain(json.dumps(plan.document(pnode))))
             inventory.set_variable(pnode, "benito_pnode", trust_as_template(_DOCUMENT))
             inventory.add_group(_guests_group(pnode))
-        for pnode in vhosts if len(vhosts) == 1 else ():
+            host = plan.host(pnode)
+            for name, value in pool[host.name].items() if host else ():
+                inventory.set_variable(pnode, name, value)
+            if host and pool[host.name].get("ansible_connection") != "local":
+                inventory.set_variable(pnode, "ansible_host", pool[host.name].get("ansible_host", host.name))
+        for pnode in vhosts if len(vhosts) == 1 and not pool else ():
             inventory.set_variable(pnode, "ansible_connection", plain("local"))
             inventory.set_variable(pnode, "ansible_python_interpreter", plain(sys.executable))
 
@@ -414,7 +451,9 @@ def _shortened(notices: tuple[Notice, ...]) -> list[str]:
     return [str(notice) for notice in notices[:_MOST_WARNINGS]] + ([f"and {more} more warnings about the topology"] if more > 0 else [])
 
 
-def _experiment_variables(plan: Plan, overrides: Mapping[str, object], notices: list[str]) -> Mapping[str, Any]:
+def _experiment_variables(
+    plan: Plan, overrides: Mapping[str, object], notices: list[str], pool: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Any]:
     settings = plan.settings
     return {
         "project": settings.project,
@@ -422,6 +461,12 @@ def _experiment_variables(plan: Plan, overrides: Mapping[str, object], notices: 
         "id": plan.id,
         "source": plan.path,
         "overrides": overrides,
+        "pool": pool,
+        "hosts": {pnode: host.name for pnode in plan.pnodes if (host := plan.host(pnode))},
+        "placement": plan.loads,
+        "cables": [
+            {"substrate": c.substrate, "transport": c.transport, "pnodes": [pnode_name(end) for end in c.ends]} for c in plan.cables
+        ],
         "state_dir": str(experiment_dir(settings)),
         "control": {
             "mode": plan.control.mode,

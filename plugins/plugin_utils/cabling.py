@@ -134,11 +134,16 @@ def _free(seed: int, low: int, high: int, taken: set[int]) -> int:
     return number
 
 
-def check_ethernet(cables_: Iterable[Cable], pool: Sequence[PoolHost]) -> None:
-    """Check that each leg into the lab's Ethernet has an interface, and no two substrates share one. Raises TopologyError."""
+def check_cables(cables_: Iterable[Cable], pool: Sequence[PoolHost]) -> None:
+    """Check that the hosts can be joined so.
+
+    Each leg into the lab's Ethernet needs an interface, and no two substrates may share one; of two hosts at least one must be reachable by
+    the other, both where neither opens a connection. Raises TopologyError.
+    """
     owners: dict[tuple[int, int | None], str] = {}
     for cable in cables_:
-        if cable.transport != "ethernet":
+        if cable.spoke is not None:
+            _check_reachable(cable, *(pool[end] for end in cable.ends if end < len(pool)))
             continue
         host = pool[cable.hub] if cable.hub < len(pool) else PoolHost("the host")
         if not host.device:
@@ -150,10 +155,22 @@ def check_ethernet(cables_: Iterable[Cable], pool: Sequence[PoolHost]) -> None:
             )
 
 
+def _check_reachable(cable: Cable, *ends: PoolHost) -> None:
+    names = " and ".join(host.name for host in ends)
+    hidden = [host.name for host in ends if not host.reachable]
+    if hidden and cable.transport not in ("ssh", "tcp"):
+        raise TopologyError(f"a {cable.transport} cable between {names} needs both to be reachable, and {hidden[0]} is not: use ssh or tcp")
+    if len(hidden) > 1:
+        raise TopologyError(f"neither of {names} is reachable by the other (benito_reachable): they cannot be joined by a cable")
+    unknown = [host.name for host in ends if not host.address]
+    if unknown:
+        raise TopologyError(f"other hosts cannot reach {unknown[0]}, whose connection is local: give it benito_address")
+
+
 def side(cable: Cable, pnode: int, pool: Sequence[PoolHost], switch: str) -> dict[str, object]:
     """Return a cable as one of its pnodes is told about it: an entry of the document's ``cables``.
 
-    ``switch`` is the switches' short name. Raises TopologyError when neither host can open a connection to the other.
+    ``switch`` is the switches' short name.
     """
     at_hub = pnode == cable.hub
     peer = cable.spoke if at_hub else cable.hub
@@ -161,12 +178,8 @@ def side(cable: Cable, pnode: int, pool: Sequence[PoolHost], switch: str) -> dic
     there = pool[peer] if peer is not None and peer < len(pool) else PoolHost("")
     role = "peer"
     if cable.transport in ("ssh", "tcp"):
-        hub, spoke = (here, there) if at_hub else (there, here)
-        if not (hub.reachable or spoke.reachable):
-            raise TopologyError(f"neither {hub.name} nor {spoke.name} is reachable by the other: one of the two must be (benito_reachable)")
+        hub = here if at_hub else there
         role = "listen" if at_hub == hub.reachable else "dial"
-    elif cable.spoke is not None and not (here.reachable and there.reachable):
-        raise TopologyError(f"a {cable.transport} cable between {here.name} and {there.name} needs both to be reachable: use ssh or tcp")
     peer_name = "" if peer is None else f"pnode-{peer:04d}"
     return {
         "name": f"{cable.substrate} {peer_name}".strip(),

@@ -30,7 +30,9 @@ ROUTING_WORDS = {"static": "computed", "static-ddijk": "computed", "static-old":
 _NODE_TYPES = {"qemu": "qemu", "process": "process", "physical": "physical", "embedded_pnode": "physical", "pnode": "physical"}
 _FAILURE_ACTIONS = ("fatal", "nonfatal", "ignore")
 # Names that mean something else to Ansible, to the inventory's groups or to a resolver.
-_RESERVED_NAME = re.compile(r"all|ungrouped|[vp]node|vhost|qemu|process|physical|pnode_[0-9]+_guests|substrate_.*|[0-9]+")
+_RESERVED_NAME = re.compile(
+    r"all|ungrouped|[vp]node|vhost|qemu|process|physical|pnode-[0-9]+|pnode_[0-9]+_guests|benito_pool|substrate_.*|[0-9]+"
+)
 _DOTTED_QUAD = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})")
 _YES = ("true", "yes", "on", "1")
 

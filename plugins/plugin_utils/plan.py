@@ -13,9 +13,9 @@ from typing import Any
 
 from .addressing import Addressing, address, dotted, private_blocks
 from .attributes import check_attributes, find
-from .cabling import Cable, cables, check_ethernet, side, spans
+from .cabling import Cable, cables, check_cables, side, spans
 from .control import Control, assigned, control_net
-from .diagnostics import Notice, listing
+from .diagnostics import Notice, TopologyError, listing
 from .embedding import NOTHING_EMBEDDED, Embedding, experiment_dir, load_embedding
 from .formats.source import read_topology
 from .hostnames import hosts_table, plain_names
@@ -146,6 +146,26 @@ class Plan:
         number = int(pnode.rpartition("-")[2])
         return self.pool[number] if number < len(self.pool) else None
 
+    @property
+    def loads(self) -> list[dict[str, Any]]:
+        """What each pnode carries, beside what its host has for it: numbers of nodes, MB and virtual processors; None where not known."""
+        found = []
+        for pnode in self.pnodes:
+            there = [node for node in self.nodes if node.pnode == pnode and not node.ghost]
+            host = self.host(pnode)
+            found.append(
+                {
+                    "pnode": pnode,
+                    "host": host.name if host else None,
+                    "nodes": len(there),
+                    "memory": sum(node.memory for node in there if node.kind == "qemu"),
+                    "cpus": sum(node.cpus for node in there if node.kind == "qemu"),
+                    "memory_limit": host.memory if host else None,
+                    "cpus_limit": host.cores * self.settings.vcpus_per_core if host and host.cores else None,
+                }
+            )
+        return found
+
     def document(self, pnode: str) -> dict[str, Any]:
         """Return what the pnode is handed, as plain JSON; docs/architecture.md describes it field by field."""
         guests = [node for node in self.nodes if node.pnode == pnode and node.is_guest]
@@ -251,7 +271,8 @@ def plan_topology(
     wiring = wire(experiment.nodes, experiment.links, settings, previous.ports, edges, spread)
     cabling = cables(topology.substrates, experiment.links, placement, wiring.cable_ports, settings)
     if pool:
-        check_ethernet(cabling, pool)
+        check_cables(cabling, pool)
+        _check_names(experiment, pool)
     routes, routing_notices = _routes(topology, experiment, addressing)
     ids = short_names((n.name for n in experiment.nodes), _NODE_ID)
     nodes = tuple(
@@ -277,6 +298,14 @@ def plan_topology(
         notices=(),
     )
     return _with_notices(plan, (*notices, *experiment.notices, *routing_notices))
+
+
+def _check_names(experiment: Experiment, pool: tuple[PoolHost, ...]) -> None:
+    """Refuse a node that would be taken for a host: both are hosts of one inventory."""
+    hosts = {host.name.lower() for host in pool}
+    for node in experiment.nodes:
+        if node.name.lower() in hosts:
+            raise TopologyError(f"node {node.name} has the name of a host of the pool: one of the two needs another", node.where)
 
 
 def _with_notices(plan: Plan, notices: Iterable[Notice]) -> Plan:

@@ -21,6 +21,21 @@ from .placement import Room
 RESERVED = 10  # percent
 
 
+# What is asked of a host's inventory variables; all of them are plain words and numbers.
+VARIABLES = (
+    "ansible_connection",
+    "ansible_host",
+    "ansible_port",
+    "benito_address",
+    "benito_cable_device",
+    "benito_cores",
+    "benito_memory",
+    "benito_packing",
+    "benito_reachable",
+    "benito_ssh_port",
+)
+
+
 @dataclass(frozen=True)
 class PoolHost:
     """A host of the pool.
