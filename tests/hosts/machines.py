@@ -17,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -238,21 +238,17 @@ class Host:
             self.argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         )
 
-    def processes(self, chosen: Callable[[list[str]], bool] = lambda words: True) -> dict[int, list[str]]:
+    def processes(self) -> dict[int, list[str]]:
         """Return the command lines of its processes, by the ids they have inside."""
-        found = {}
-        for line in self.run("sh", "-c", PROCESSES).out.splitlines():
-            pid, dummy, words = line.partition(" ")
-            argv = words.split("\x1f")
-            if argv[-1:] == [""]:
-                argv.pop()
-            if argv and chosen(argv):
-                found[int(pid)] = argv
-        return found
+        return {pid: words for pid, (words, dummy) in self._processes().items()}
 
-    def ours(self, directory: str = STATE) -> dict[int, list[str]]:
-        """Return the processes that experiments have on it: those whose command line speaks of their directories."""
-        return self.processes(lambda words: words[0] not in ("sh", "bash", "python3") and any(f"{directory}/" in word for word in words))
+    def ours(self, mark: str = "") -> dict[int, list[str]]:
+        """Return the processes that experiments have on it, all or those with this mark (``project/experiment``)."""
+        return {pid: words for pid, (words, found) in self._processes().items() if found and found.endswith(mark)}
+
+    def _processes(self) -> dict[int, tuple[list[str], str]]:
+        found = json.loads(self.run("python3", "-Ic", PROCESSES).out)
+        return {int(pid): (words, mark) for pid, (words, mark) in found.items()}
 
     def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
         """Kill a process by the id it has inside."""
@@ -296,10 +292,23 @@ class Host:
         return found
 
 
-PROCESSES = r"""
-for entry in /proc/[0-9]*; do
-    words=$(tr '\0\n' '\037 ' <"$entry/cmdline" 2>/dev/null) && [ -n "$words" ] && printf '%s %s\n' "${entry#/proc/}" "$words"
-done
+# Prints every process with its words and the mark in its environment.
+PROCESSES = """
+import json, os
+found = {}
+for entry in os.listdir("/proc"):
+    if entry.isdigit():
+        try:
+            with open(f"/proc/{entry}/cmdline", "rb") as file:
+                words = file.read().decode(errors="replace").rstrip(chr(0)).split(chr(0))
+            with open(f"/proc/{entry}/environ", "rb") as file:
+                variables = file.read().decode(errors="replace").split(chr(0))
+        except OSError:
+            continue
+        if words != [""]:
+            marks = [word.partition("=")[2] for word in variables if word.startswith("BENITO_MARK=")]
+            found[entry] = words, (marks or [""])[0]
+print(json.dumps(found))
 """
 
 
