@@ -26,6 +26,7 @@ from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .rundir import RunDir, passage, read_json, remove, write_file, write_json
 
 PROGRAM = "diod"
+READ_ONLY = '"ro"'
 # What needs no quoting in a mount line of the guest nor in diod's configuration.
 PATH = re.compile(r"(/[A-Za-z0-9_+@=][A-Za-z0-9._+@=-]*)+\Z")
 # A guest needs its own, and the server sees its system under these names.
@@ -98,7 +99,7 @@ class Share:
 
     @property
     def mode(self) -> str:
-        """The word of mount and diod for whether guests may write."""
+        """The word of mount for whether guests may write."""
         return "rw" if self.writable else "ro"
 
     def identity(self) -> list[int]:
@@ -165,7 +166,7 @@ def command(rundir: RunDir) -> list[str]:
 
 def configuration(server: Server, shares: Sequence[Share]) -> str:
     """Return the server's configuration, which is a Lua script: every word in it was checked to be plain."""
-    exports = "".join(f'  {{ path="{share.name}", opts="{share.mode}" }},\n' for share in shares)
+    exports = "".join(f'  {{ path="{share.name}"{"" if share.writable else ", opts=" + READ_ONLY} }},\n' for share in shares)
     return (
         f'listen = {{ "{server.address}:{server.port}" }}\n'
         f"exports = {{\n{exports}}}\n"
