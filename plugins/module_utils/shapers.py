@@ -41,11 +41,18 @@ FULL_FRAME = 1516
 QUEUE = 50
 # Bytes that may be under way where only latency is.
 MOST_UNDER_WAY = 64 << 20
+# ms that a packet takes through half a shaper besides its latency: waking up at the right time, and passing sockets.
+ON_THE_WAY = 0.25
+# wirefilter knows whole milliseconds and cuts off the rest after it has thrown its dice; with this much to both sides the mean is right.
+DICE = 0.5
+# What waits for a processor delays packets.
+NICENESS = -10
 # What wirefilter computes with is an unsigned integer.
 FASTEST = (1 << 32) - 1
 # wirefilter's names of what can be set, as commands and as `showinfo` reports them.
 REPORTED = {"loss": "Loss", "lostburst": "Lburst", "delay": "Delay", "dup": "Dup", "bandwidth": "Bandw", "chanbufsize": "Cap."}
-REPORT = re.compile(r"(?P<name>\S+) +L->R (?P<value>\S+?)\+(?P<plus>\S+?)[UN] ")
+NUMBER = r"-?[0-9.]+(?:e[+-][0-9]+)?"
+REPORT = re.compile(rf"(?P<name>\S+) +L->R (?P<value>{NUMBER})\+(?P<plus>{NUMBER})[UN] ")
 WAITING = re.compile(r"Current Delay Queue size: +L->R (\d+)")
 UNITS = {"capacity": " kb/s", "latency": " ms", "jitter": " ms"}
 
@@ -91,8 +98,6 @@ class Direction:
         """Return wirefilter's own values: mean, and how far to both sides."""
         capacity = (self.capacity or 0) * 125
         latency, jitter = self.latency or 0, self.jitter or 0
-        # Delays are cut to whole milliseconds after the dice: half a millisecond more gives the right mean, fractions included.
-        dice = max(jitter, 0 if latency == int(latency) else 0.5)
         queue = QUEUE * FULL_FRAME + capacity * (latency + jitter) / 1000 if capacity else MOST_UNDER_WAY if latency else 0
         bandwidth = capacity * _slower(self.spread or 0)
         if bandwidth * (1 + (self.spread or 0)) > FASTEST:
@@ -100,7 +105,7 @@ class Direction:
         return {
             "loss": ((self.loss or 0) * 100, 0),
             "lostburst": ((self.burst or 0) if 0 < (self.loss or 0) < 1 else 0, 0),
-            "delay": (latency + 0.5, dice) if dice else (latency, 0),
+            "delay": (max(latency - ON_THE_WAY, 0) + DICE, max(jitter, DICE)) if latency else (0, 0),
             "dup": ((self.duplication or 0) * 100, 0),
             "bandwidth": (bandwidth, bandwidth * (self.spread or 0)),
             "chanbufsize": (queue, 0),
@@ -241,8 +246,8 @@ def live(answer: str) -> Direction:
     bandwidth, more = value("bandwidth")
     spread = round(more / bandwidth, 5) if bandwidth else 0
     delay, dice = value("delay")
-    latency = round(delay - (0.5 if dice else 0), 6)
-    jitter = 0 if dice == 0.5 and latency != int(latency) else dice
+    latency = round(delay - DICE + ON_THE_WAY, 3) if delay else 0
+    jitter = dice if dice > DICE else 0
     return Direction(
         capacity=float(f"{bandwidth / _slower(spread) / 125:.5g}") or None,
         spread=spread or None,
@@ -377,15 +382,15 @@ def _spawn(rundir: RunDir, shaper: Shaper, half: str) -> Process:
             lifeline.connect(f"{rundir.switch(switch)}/io/mgmt")
         except OSError as error:
             raise ProcessError(f"the switch {switch} it is plugged into does not run: {error.strerror or error}") from error
-        return spawn(
-            command(rundir, shaper, half),
-            mark=rundir.mark,
-            log=log,
-            user=ACCOUNT,
-            unit="benito-shaper",
-            stdin=lifeline.fileno(),
-            largest=LARGEST_LOG,
-        )
+        argv = command(rundir, shaper, half)
+        more: dict[str, Any] = {"unit": "benito-shaper", "stdin": lifeline.fileno(), "largest": LARGEST_LOG}
+        process = spawn(argv, mark=rundir.mark, log=log, user=ACCOUNT, **more)
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+        # Where sessions share the processors, niceness counts among sessions only when it is said here.
+        with open(f"/proc/{process.pid}/autogroup", "w", encoding="ascii") as file:
+            file.write(str(NICENESS))
+    return process
 
 
 def _await(path: str, process: Process, log: str, patience: float = 5.0) -> None:
