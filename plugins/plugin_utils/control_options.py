@@ -133,10 +133,8 @@ def _read_map(path: str) -> Mapping[str, Assignment]:
     if text.lstrip().startswith("{"):
         try:
             return parse_map(json.loads(text))
-        except (ValueError, TypeError) as error:
-            raise TopologyError(
-                f"this is no map of nodes to {{address, mac}}: {error or 'see the documentation'}", Location(path)
-            ) from None
+        except (ValueError, TypeError, AttributeError):
+            raise TopologyError("this must be a JSON object of nodes, each with an address, a mac or both", Location(path)) from None
     found: dict[str, Assignment] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
