@@ -130,8 +130,6 @@ class Server:
             raise ShareError(f"shares: {error}") from error
         if not 1024 <= port <= 65535:
             raise ShareError(f"the port of shares must be between 1024 and 65535, not {port}: the server has no right to lower ones")
-        if account(name).pw_uid == 0:
-            raise ShareError(f"shares: the account {name} is root, and guests may not act as root on a host: choose another share_account")
         return cls(bridge, found[0], port, name, tuple(sorted(set(found[1:]), key=ipaddress.IPv4Address)))
 
     @property
@@ -235,13 +233,15 @@ def _wanted(rundir: RunDir, server: Server, shares: Sequence[Share]) -> dict[str
 
 def start(rundir: RunDir, server: Server, shares: Sequence[Share]) -> None:
     """Start the server in place of whatever is left of an earlier one. Raises ProcessError."""
+    who = account(server.account)
+    if who.pw_uid == 0:
+        raise ShareError(f"the account {server.account} is root, and guests may not act as root on a host: choose another share_account")
     halt(rundir)
     where = home(rundir)
     passage(where)
     passage(f"{where}/root")
     config = f"{where}/diod.conf"
     write_file(config, configuration(server, shares).encode(), 0o644)
-    who = account(server.account)
     places = [word for share in shares for word in (share.mode, share.name, share.path)]
     prepare = ["unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", PREPARE, "benito-shares"]
     within = [*prepare, f"{where}/root", config, str(who.pw_uid), str(who.pw_gid), *places, "--"]

@@ -296,11 +296,21 @@ def test_shares_do_not_lie_in_each_other(rundir: RunDir) -> None:
     [
         ({}, 5640, WHO, "has none here"),
         (NET, 564, WHO, "between 1024 and 65535"),
-        (NET, 5640, "root", "may not act as root"),
-        (NET, 5640, "no-such-account", "no account"),
         ({**NET, "address": "nowhere"}, 5640, WHO, "nowhere"),
     ],
 )
-def test_who_cannot_serve(control: dict[str, Any], port: int, account: str, said: str) -> None:
+def test_where_nothing_can_be_served(control: dict[str, Any], port: int, account: str, said: str) -> None:
     with pytest.raises(HostError, match=said):
         Server.from_options(control, port, account, [GUEST])
+
+
+@pytest.mark.parametrize(("name", "said"), [("root", "may not act as root"), ("no-such-account", "no account no-such-account")])
+def test_whom_guests_cannot_act_as(name: str, said: str, rundir: RunDir, wanted: list[Share], own_network: Run) -> None:
+    def run() -> None:
+        with a_guest(rundir):
+            asked = Server.from_options(NET, 5640, name, [GUEST])
+            report = shares.present(rundir, asked, wanted, check=False)
+            assert said in report["server"]["msg"]
+            assert shares.state(rundir)["state"] != "running"
+
+    own_network(run)
