@@ -8,7 +8,7 @@ They take what the inventory offers: ``benito`` (the experiment) and lists of ``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _HEADINGS = ("NODE", "KIND", "PNODE", "STATE", "CONTROL", "ADDRESSES", "START-COMMAND")
@@ -67,10 +67,37 @@ def status_table(nodes: Iterable[Mapping[str, Any]], infos: Iterable[Mapping[str
             for row in rows
         ),
     ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    shown = _aligned(lines)
     remarks = [f"{printable(row['name'])}: {printable(row['detail'])}" for row in rows if row["detail"]]
     return "\n".join([*shown, *([""] if remarks else []), *remarks]) + "\n"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return the cells of each line below each other."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def placement_table(benito: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]] = ()) -> str:
+    """Return what each pnode is to carry, where each node sits, and the cables between pnodes, as three tables; empty ones are left out.
+
+    ``benito`` has ``placement`` and ``cables``. Memory is in MB; a limit that is not known is left out.
+    """
+
+    def load(need: int, limit: int | None) -> str:
+        return str(need) if limit is None else f"{need} of {limit}"
+
+    pnodes = [("PNODE", "HOST", "NODES", "MEMORY", "PROCESSORS")]
+    for row in benito["placement"]:
+        host = printable(row["host"] or "this host")
+        pnodes.append(
+            (row["pnode"], host, str(row["nodes"]), load(row["memory"], row["memory_limit"]), load(row["cpus"], row["cpus_limit"]))
+        )
+    ordered = sorted(nodes, key=lambda n: natural(str(n["name"])))
+    placed = [("NODE", "KIND", "PNODE"), *((printable(n["name"]), printable(n["kind"]), printable(n["pnode"])) for n in ordered)]
+    cables = [("SUBSTRATE", "BETWEEN", "CABLE")]
+    cables += [(printable(c["substrate"]), " ".join(c["pnodes"]), printable(c["transport"])) for c in benito["cables"]]
+    return "\n\n".join("\n".join(_aligned(table)) for table in (pnodes, placed, cables) if len(table) > 1) + "\n"
 
 
 def _state(node: Mapping[str, Any], info: Mapping[str, Any]) -> str:
