@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.benito.testbed.plugins.plugin_utils.views import (
     natural,
     node_list,
+    placement_table,
     printable,
     status_rows,
     status_table,
@@ -110,3 +111,27 @@ def test_another_language_is_an_error():
 
 def test_printable():
     assert printable("a\r\n\x1bb") == "a???b"
+
+
+def test_placement_says_what_goes_where():
+    benito = {
+        "placement": [
+            {"pnode": "pnode-0000", "host": "alpha", "nodes": 2, "memory": 256, "memory_limit": 900, "cpus": 2, "cpus_limit": 64},
+            {"pnode": "pnode-0001", "host": None, "nodes": 1, "memory": 128, "memory_limit": None, "cpus": 1, "cpus_limit": None},
+        ],
+        "cables": [{"substrate": "lan0", "transport": "ssh", "pnodes": ["pnode-0000", "pnode-0001"]}],
+    }
+    nodes = [{"name": name, "kind": "qemu", "pnode": pnode} for name, pnode in (("n-10", "pnode-0001"), ("n-2", "pnode-0000"))]
+    assert placement_table(benito, nodes) == (
+        "PNODE       HOST       NODES  MEMORY      PROCESSORS\n"
+        "pnode-0000  alpha      2      256 of 900  2 of 64\n"
+        "pnode-0001  this host  1      128         1\n"
+        "\n"
+        "NODE  KIND  PNODE\n"
+        "n-2   qemu  pnode-0000\n"
+        "n-10  qemu  pnode-0001\n"
+        "\n"
+        "SUBSTRATE  BETWEEN                CABLE\n"
+        "lan0       pnode-0000 pnode-0001  ssh\n"
+    )
+    assert "SUBSTRATE" not in placement_table({**benito, "cables": []})
