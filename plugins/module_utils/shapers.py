@@ -259,11 +259,12 @@ def live(answer: str) -> Direction:
     )
 
 
-def state(rundir: RunDir, id_: str, ports: Mapping[str, Mapping[int, int]], down: bool = False) -> dict[str, Any]:
+def state(rundir: RunDir, id_: str, ports: Mapping[str, Mapping[int, int]], down: Sequence[str] = ()) -> dict[str, Any]:
     """Describe one shaper.
 
     ``ports`` is what the switches say of who is plugged in; ``state`` is ``running`` when both halves live and are plugged in, else
     ``dead``; ``out`` and ``in`` are what the halves themselves say, None where one cannot say anything; ``queued`` are bytes under way.
+    ``down`` names the interfaces that were taken down, as node and interface.
     """
     record = read_json(record_path(rundir, id_))
     processes = running(rundir, id_)
@@ -276,7 +277,7 @@ def state(rundir: RunDir, id_: str, ports: Mapping[str, Mapping[int, int]], down
         "pid": processes["out"].pid if "out" in processes else None,
         "pids": {half: processes[half].pid if half in processes else None for half in HALVES},
         "queued": {},
-        "down": down,
+        "down": f"{record.get('node', '')}:{record.get('interface', '')}" in down,
     }
     for half in HALVES:
         described[half] = None
@@ -469,3 +470,9 @@ def absent(rundir: RunDir, ids: Sequence[str], check: bool) -> list[dict[str, An
         texts = {"before": "there" if found else "not there", "after": "not there"}
         results.append({**failure, "name": name, "id": id_, "changed": found, "action": action, "reason": reason, **texts})
     return results
+
+
+def difference(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Say in lines what changes, for ``--diff``: old and new values of each object that is touched."""
+    touched = [result for result in results if result.get("changed")]
+    return {key: "".join(f"{result['name']}: {result[key]}\n" for result in touched) for key in ("before", "after")}

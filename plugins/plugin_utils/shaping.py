@@ -51,7 +51,7 @@ UNSHAPED = Direction()
 
 @dataclass(frozen=True)
 class Shape:
-    """How an interface is shaped, away from its node (``out``) and towards it (``into``): by ``wirefilter``, or by ``netem`` in the guest."""
+    """How an interface is shaped, away from its node (``out``) and towards it (``into``): by ``wirefilter``, or ``netem`` in the guest."""
 
     method: str
     out: Direction
