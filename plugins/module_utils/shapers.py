@@ -246,7 +246,7 @@ def live(answer: str) -> Direction:
     bandwidth, more = value("bandwidth")
     spread = round(more / bandwidth, 5) if bandwidth else 0
     delay, dice = value("delay")
-    latency = round(delay - DICE + ON_THE_WAY, 3) if delay else 0
+    latency = float(f"{delay - DICE + ON_THE_WAY:.5g}") if delay else 0
     jitter = dice if dice > DICE else 0
     return Direction(
         capacity=float(f"{bandwidth / _slower(spread) / 125:.5g}") or None,

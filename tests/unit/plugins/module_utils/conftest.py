@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import acceleration, lifecycle, processes, vde
+from ansible_collections.benito.testbed.plugins.module_utils import acceleration, lifecycle, processes, shapers, vde
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Surroundings
 from ansible_collections.benito.testbed.plugins.module_utils.qemu import Machine
@@ -76,7 +76,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> str:
         name = ACCOUNT
     except KeyError:
         name = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-        for module in (acceleration, lifecycle, vde):
+        for module in (acceleration, lifecycle, shapers, vde):
             monkeypatch.setattr(module, "ACCOUNT", name)
     return name
 
@@ -86,8 +86,9 @@ def unprivileged(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
     """Let switches run as whoever runs the tests, if that is not root."""
     if os.geteuid() != 0:
         me = pwd.getpwuid(os.geteuid()).pw_name
-        monkeypatch.setattr(vde, "ACCOUNT", me)
-        monkeypatch.setattr(vde, "spawn", lambda argv, **more: processes.spawn(argv, **{**more, "user": None}))
+        for module in (shapers, vde):
+            monkeypatch.setattr(module, "ACCOUNT", me)
+            monkeypatch.setattr(module, "spawn", lambda argv, **more: processes.spawn(argv, **{**more, "user": None}))
 
 
 def nic(index: int, switch: str = "lan0", port: int | None = None, **more: Any) -> dict[str, Any]:
