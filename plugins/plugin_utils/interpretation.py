@@ -21,7 +21,7 @@ from .attributes import find
 from .diagnostics import Location, Notice, TopologyError, listing, one_line
 from .services import check_dhcp, dhcp_role
 from .settings import LEAST_MEMORY, Settings
-from .topology import Attribute, Computer, Interface, Substrate, Testbed, Topology, find_attribute
+from .topology import Attribute, Computer, Interface, Testbed, Topology, find_attribute
 
 KINDS = ("qemu", "process", "physical")
 IMAGES = ("tiny",)
@@ -256,22 +256,12 @@ def _unrealised(topology: Topology) -> Iterable[Notice]:
                 else f"an element of kind {type(element).__name__.lower()}"
             )
             yield Notice(element.where, f"{what} is not realised")
-    places = [s for s in topology.substrates if _shaped(s)]
-    ends = [i for c in topology.computers for i in c.interfaces if _shaped(i)]
-    if places or ends:
-        yield Notice((places or ends)[0].where, "shaping (capacity, latency, loss) is planned but not applied by this version")
     fetched = next((a for c in topology.computers for key in ("qemu_url", "maverick_url") if (a := find(c.attributes, key))), None)
     if fetched:
         yield Notice(fetched.where, f"{fetched.name} is not fetched by this version: image names an image")
     loaded = [c for c in topology.computers if c.software]
     if loaded:
         yield Notice(loaded[0].where, f"software is not installed by this version: {listing(c.name for c in loaded)}")
-
-
-def _shaped(part: Substrate | Interface) -> bool:
-    return bool(
-        getattr(part, "capacity", None) or getattr(part, "latency", None) or find_attribute(getattr(part, "attributes", ()), "loss")
-    )
 
 
 def _routing(topology: Topology) -> tuple[str, list[Notice]]:

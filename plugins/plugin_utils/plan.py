@@ -23,7 +23,9 @@ from .interpretation import Experiment, Node, interpret
 from .placement import Item, Packing, Placement, PlacementError, place
 from .pool import PoolHost, load_facts, order_pool, pool_host, rooms
 from .routing import Port, Route, Subnet, compute_routes, manual_routes, parse_manual
+from .services import attached, check_shares, dhcp_leases, exports, mounts, share_server
 from .settings import Settings, resolve_settings
+from .shaping import UNSHAPED, Shape, shapes
 from .short_names import short, short_names
 from .topology import Topology
 from .wiring import EDGE_PORTS, Switch, Wiring, wire
@@ -50,6 +52,7 @@ class PlannedInterface:
     port: int
     device: str
     edge: str
+    shape: Shape | None
     dhcp: str
 
 
@@ -180,6 +183,9 @@ class Plan:
                 *({"name": name, "id": s.id, "ports": s.ports} for name, s in self.switches.items() if name in touched),
                 *({"name": f"{n.name}:{i.name}", "id": i.edge, "ports": EDGE_PORTS} for n in guests for i in n.interfaces if i.edge),
             ],
+            "shapers": [_shaper(node, i) for node in guests for i in node.interfaces if i.edge],
+            "shares": exports(self.settings),
+            "share_server": share_server(self.settings),
             "cables": [side(c, number, self.pool, self.switches[c.substrate].id) for c in self.cables if number in c.ends],
             "control": self.control.document(int(pnode[-4:]), self.bridge, self.settings, documents),
             "hosts": [list(row) for row in self.hosts],
@@ -207,15 +213,45 @@ class Plan:
                     "address": dotted(i.address),
                     "prefix": i.prefix,
                     "dhcp": i.dhcp,
+                    "netem": i.shape.document() if i.shape and i.shape.method == "netem" else None,
                 }
                 for i in node.interfaces
             ],
             "routes": [{"to": str(r.to), "via": str(r.via), "device": devices[r.interface]} for r in node.routes],
             "unreachable": list(self.unreachable),
             "plain_names": dict(self.plain_names.get(node.name, {})),
+            "mounts": mounts(self.settings, self._file_server(node)),
+            "shares": attached(self.settings),
+            "dhcp": [self._leases(i) for i in node.interfaces if i.dhcp == "server"],
             "start_command": node.start_command,
             "failure_action": node.failure_action,
         }
+
+    def _file_server(self, node: PlannedNode) -> str:
+        """Return the address at which a guest reaches its pnode; nothing without a control net."""
+        net = self.control.nets.get(node.pnode_number)
+        return dotted(net.gateway) if net and net.gateway and self.control.mode in ("nat", "ports") else ""
+
+    def _leases(self, server: PlannedInterface) -> dict[str, Any]:
+        there = ((n.name, i) for n in self.nodes for i in n.interfaces if i.substrate == server.substrate and i.dhcp == "client")
+        return dhcp_leases(server.device, server.prefix, ((i.mac, dotted(i.address), name) for name, i in there))
+
+
+def _shaper(node: PlannedNode, interface: PlannedInterface) -> dict[str, Any]:
+    """Return what joins an interface's own switch to that of its substrate. Where it shapes nothing, it is a plain wire."""
+    shape = interface.shape or Shape("wirefilter", UNSHAPED, UNSHAPED)
+    return {
+        "name": f"{node.name}:{interface.name}",
+        "id": interface.edge,
+        "node": node.name,
+        "interface": interface.name,
+        "substrate": interface.substrate,
+        "edge": interface.edge,
+        "edge_port": 2,
+        "switch": interface.switch,
+        "port": interface.port,
+        **shape.document(),
+    }
 
 
 def _control(control: PlannedControl) -> dict[str, Any]:
@@ -267,7 +303,14 @@ def plan_topology(
     spread = {link.name: len(spans(link, placement)) for link in experiment.links}
     addressing = address(experiment.links, settings, previous.addresses)
     control = control_net(experiment.nodes, placement.pnode_of, addressing.networks, settings, previous.addresses)
-    edges = {(n.name, i.name) for n in experiment.nodes if n.is_guest and settings.guest_switches for i in n.interfaces}
+    check_shares(settings)
+    shaped = shapes(topology)
+    edges = {
+        (n.name, i.name)
+        for n in experiment.nodes
+        for i in n.interfaces
+        if n.is_guest and (settings.guest_switches or ((shape := shaped.get((n.name, i.name))) and shape.method == "wirefilter"))
+    }
     wiring = wire(experiment.nodes, experiment.links, settings, previous.ports, edges, spread)
     cabling = cables(topology.substrates, experiment.links, placement, wiring.cable_ports, settings)
     if pool:
@@ -276,7 +319,7 @@ def plan_topology(
     routes, routing_notices = _routes(topology, experiment, addressing)
     ids = short_names((n.name for n in experiment.nodes), _NODE_ID)
     nodes = tuple(
-        _planned(n, ids[n.name], settings, placement, addressing, control, wiring, routes.get(n.name, ())) for n in experiment.nodes
+        _planned(n, ids[n.name], settings, placement, addressing, control, wiring, shaped, routes.get(n.name, ())) for n in experiment.nodes
     )
     plan = Plan(
         path=path,
@@ -323,6 +366,7 @@ def _planned(
     addressing: Addressing,
     control: Control,
     wiring: Wiring,
+    shaped: Mapping[tuple[str, str], Shape | None],
     routes: tuple[Route, ...],
 ) -> PlannedNode:
     interfaces = []
@@ -340,6 +384,7 @@ def _planned(
                 cord.port,
                 cord.device,
                 cord.edge,
+                shaped.get((node.name, i.name)),
                 i.dhcp,
             )
         )

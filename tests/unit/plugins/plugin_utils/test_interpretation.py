@@ -9,10 +9,8 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.interpretation impo
 from ansible_collections.benito.testbed.plugins.plugin_utils.settings import resolve_settings
 from ansible_collections.benito.testbed.plugins.plugin_utils.topology import (
     Attribute,
-    Capacity,
     Computer,
     Interface,
-    Latency,
     OperatingSystem,
     Software,
     Substrate,
@@ -86,16 +84,6 @@ def test_where_one_has_a_partition_the_others_are_physical():
 def test_a_process_on_a_node_needs_no_partition():
     found = understood(computer("a", partition=0), computer("b", node_type="process", host="a"))
     assert (found.nodes[1].kind, found.nodes[1].host) == ("process", "a")
-
-
-def test_shaping_is_told_once_wherever_it_stands():
-    shaped = (Substrate("l0", capacity=Capacity(1.0), where=HERE), Substrate("l1", latency=Latency(1.0)))
-    assert [t for t in texts(understood(computer(), substrates=shaped)) if "shaping" in t] == [
-        "shaping (capacity, latency, loss) is planned but not applied by this version"
-    ]
-    lossy = Substrate("l0", attributes=(Attribute("loss", "0.1"),))
-    assert len(texts(understood(computer(), substrates=(lossy,)))) == 1
-    assert texts(understood(computer())) == []
 
 
 def test_other_elements_and_software_are_told():

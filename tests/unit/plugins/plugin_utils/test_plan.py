@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import zip_longest
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given, settings
@@ -25,8 +26,8 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.topology import Att
 
 STAR = {"centre": ["l0", "l1", "l2"], "n-0": ["l0"], "n-1": ["l1"], "n-2": ["l2"]}
 GUEST_FIELDS = {
-    "name", "id", "kind", "image", "memory", "cpus", "control", "interfaces", "routes", "unreachable", "plain_names", "start_command",
-    "failure_action",
+    "name", "id", "kind", "image", "memory", "cpus", "control", "interfaces", "routes", "unreachable", "plain_names",
+    "mounts", "shares", "dhcp", "start_command", "failure_action",
 }  # fmt: skip
 
 
@@ -34,7 +35,7 @@ GUEST_FIELDS = {
 def planned(tmp_path):
     """Plan {node: [substrates]}, written to a file; further arguments are those of make_plan."""
 
-    def plan(nodes, attributes=None, *arguments, **overrides):
+    def plan(nodes, attributes=None, *arguments, pool=MappingProxyType({}), **overrides):
         lans = dict.fromkeys(lan for touched in nodes.values() for lan in touched)
         elements = tuple(
             Computer(
@@ -46,7 +47,7 @@ def planned(tmp_path):
         )
         file = tmp_path / "star.topdl"
         file.write_text(write_topdl(Topology(tuple(Substrate(n) for n in lans), elements)))
-        return make_plan(str(file), {"state_dir": str(tmp_path / "state"), **overrides}, {}, *arguments)
+        return make_plan(str(file), {"state_dir": str(tmp_path / "state"), **overrides}, {}, *arguments, pool=pool)
 
     return plan
 
@@ -59,7 +60,8 @@ def written(plan, path):
 def test_document_has_the_fields_of_the_contract(planned):
     document = planned(STAR, {"n-0": {"startup": "echo hello"}}).document("pnode-0000")
     assert json.loads(json.dumps(document)) == document
-    assert set(document) == {"format", "experiment", "pnode", "switches", "control", "hosts", "guests"}
+    parts = {"switches", "shapers", "cables", "control", "shares", "share_server", "hosts", "guests"}
+    assert set(document) == {"format", "experiment", "pnode", *parts}
     assert document["format"] == 1
     assert document["experiment"] == {"project": "testbed", "experiment": "star", "id": "testbed.star"}
     assert document["switches"] == [{"name": f"l{i}", "id": f"l{i}", "ports": 32} for i in range(3)]
@@ -76,6 +78,7 @@ def test_document_has_the_fields_of_the_contract(planned):
     assert mac.startswith("02:")
     assert interface == {
         "name": "inf000", "substrate": "l0", "switch": "l0", "port": 2, "device": "eth1", "address": "10.0.0.2", "prefix": 24,
+        "dhcp": "", "netem": None,
     }  # fmt: skip
     assert document["guests"][2]["plain_names"] == {"centre": "l1"}
 
@@ -114,6 +117,58 @@ def test_guests_on_two_hosts_are_planned_and_cannot_run(planned):
     documents = [plan.document(p) for p in plan.pnodes]
     assert [[g["name"] for g in d["guests"]] for d in documents] == [["a"], ["b"]]
     assert documents[0]["hosts"] == documents[1]["hosts"]
+
+
+def test_a_pool_carries_what_one_host_does_not(planned, tmp_path):
+    pool = {"alpha": {"benito_memory": 300}, "beta": {"benito_memory": 300, "ansible_host": "192.0.2.2"}}
+    plan = planned({n: ["l0"] for n in "abcd"}, pool=pool)
+    assert (plan.obstacle, plan.vhosts, plan.notices) == ("", ("pnode-0000", "pnode-0001"), ())
+    assert [(row["host"], row["memory"], row["memory_limit"]) for row in plan.loads] == [("alpha", 256, 300), ("beta", 256, 300)]
+    first, second = (plan.document(p) for p in plan.pnodes)
+    [cable], [other] = first["cables"], second["cables"]
+    assert (cable["peer"], cable["peer_address"], cable["role"]) == ("pnode-0001", "192.0.2.2", "listen")
+    assert (other["peer"], other["role"], other["id"], other["port"]) == ("pnode-0000", "dial", cable["id"], cable["peer_port"])
+    ports = {i["port"] for d in (first, second) for g in d["guests"] for i in g["interfaces"]}
+    assert cable["port"] not in ports and len(ports) == 4
+
+
+def test_what_does_not_fit_into_the_pool_is_planned_and_cannot_run(planned):
+    plan = planned({n: ["l0"] for n in "abcd"}, pool={"alpha": {"benito_memory": 300}})
+    assert plan.obstacle.endswith(
+        "4 guests ('a', 'b', 'c', 'd') with 512 MB and 4 processors do not fit on the hosts of the pool: alpha (300 MB); "
+        "give more hosts or smaller guests"
+    )
+    assert any(plan.obstacle in notice.text for notice in plan.notices)
+    assert len(plan.document("pnode-0000")["guests"]) == 4
+
+
+def test_a_pnode_stays_the_host_it_was(planned, tmp_path):
+    pool = {name: {"benito_packing": 1} for name in ("alpha", "beta")}
+    plan = planned({"a": ["l0"], "b": ["l0"]}, pool=pool)
+    previous = read_embedding(annotate(plan))
+    assert previous.hosts == {0: "alpha", 1: "beta"}
+    turned = planned({"a": ["l0"], "b": ["l0"]}, {}, previous, pool={name: pool[name] for name in ("beta", "alpha")})
+    assert [turned.host(n.pnode).name for n in turned.nodes] == [plan.host(n.pnode).name for n in plan.nodes]
+
+
+def test_a_node_may_not_be_called_as_a_host(planned):
+    with pytest.raises(TopologyError, match="node alpha has the name of a host of the pool"):
+        planned({"alpha": ["l0"]}, pool={"Alpha": {}})
+
+
+def test_an_interface_with_a_switch_of_its_own_keeps_its_port(planned):
+    plain, plan = planned(STAR), planned(STAR, guest_switches=True)
+    document = plan.document("pnode-0000")
+    guests = {g["name"]: g for g in document["guests"]}
+    assert [i["port"] for i in guests["centre"]["interfaces"]] == [1, 1, 1]
+    edges = {i["switch"] for g in guests.values() for i in g["interfaces"]}
+    assert len(edges) == 6 and {s["id"] for s in document["switches"]} == edges | {"l0", "l1", "l2"}
+    assert {s["edge"] for s in document["shapers"]} == edges
+    before = {(n.name, i.name): (i.switch, i.port) for n in plain.nodes for i in n.interfaces}
+    assert {(s["node"], s["interface"]): (s["switch"], s["port"]) for s in document["shapers"]} == before
+    assert all(value is None for s in document["shapers"] for way in ("out", "in") for value in s[way].values())
+    # What is written down is the port that holds whether there is such a switch or not.
+    assert read_embedding(annotate(plan)).ports == read_embedding(annotate(plain)).ports
 
 
 def test_nothing_to_launch_is_an_obstacle(planned):
