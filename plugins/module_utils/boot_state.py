@@ -7,7 +7,8 @@ configured KEY                the configuration with this key is applied
 booted UPTIME                 the guest is up, seconds after its kernel's start
 start-command running
 start-command exit N
-error TEXT                    the configuration cannot be applied
+error TEXT                    something is not as it was configured
+mended SUBJECT                what errors "SUBJECT: ..." complained of is over
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def parse(text: str) -> BootState:
         elif word == "error":
             errors.append(rest[:200])
             faults += 1
+        elif word == "mended":
+            errors = [error for error in errors if not error.startswith(f"{rest}:")]
     return BootState(boots, booted, configured, uptime, command, tuple(errors[-5:]), faults)
 
 

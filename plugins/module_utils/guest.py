@@ -11,12 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import HostError
+from .netem import Shaped, shaping
 from .rundir import SAFE, part_id
 
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}\Z")
 # What QEMU finds slots for, less the control interface.
 MOST_INTERFACES = 147
+# Functions of the one slot that shares have, and interfaces behind the bridge that would sit there.
+MOST_SHARES, PER_SLOT = 8, 31
+PLACE = re.compile(r"(/[A-Za-z0-9_+@=][A-Za-z0-9._+@=-]*)+\Z")
+SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}\Z")
+OPTIONS = re.compile(r"[A-Za-z0-9_.,:/=+@-]{0,1024}\Z")
+ROLE = re.compile(r"(server|client)?\Z")
+TYPE = re.compile(r"[a-z0-9][a-z0-9._-]{0,30}\Z")
+TAG = re.compile(r"[A-Za-z0-9_-]{1,31}\Z")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
 
@@ -36,6 +45,36 @@ class Nic:
     device: str
     address: str
     prefix: int
+    dhcp: str = ""
+    shaped: tuple[Shaped, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A line of the guest's fstab."""
+
+    source: str
+    directory: str
+    type: str
+    options: str
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A directory of the host that QEMU hands in as a device; the guest asks for it by ``tag``."""
+
+    tag: str
+    path: str
+    writable: bool
+
+
+@dataclass(frozen=True)
+class DhcpServer:
+    """What the guest leases on an interface: MAC, address and name of each client."""
+
+    device: str
+    prefix: int
+    leases: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -72,15 +111,20 @@ class Guest:
     plain_names: Mapping[str, str]
     start_command: str
     failure_action: str
+    mounts: tuple[Mount, ...] = ()
+    shares: tuple[Attached, ...] = ()
+    dhcp: tuple[DhcpServer, ...] = ()
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Guest:
         """Take one entry of the document's ``guests``. Raises GuestError."""
         name = str(options.get("name", ""))
-        if len(options.get("interfaces") or []) > MOST_INTERFACES:
-            raise GuestError(
-                f"guest {name[:64]!r}: at most {MOST_INTERFACES} interfaces fit into a machine, not {len(options['interfaces'])}"
-            )
+        attached = len(options.get("shares") or [])
+        most = MOST_INTERFACES - (PER_SLOT if attached else 0)
+        if len(options.get("interfaces") or []) > most:
+            raise GuestError(f"guest {name[:64]!r}: at most {most} interfaces fit into a machine, not {len(options['interfaces'])}")
+        if attached > MOST_SHARES:
+            raise GuestError(f"guest {name[:64]!r}: at most {MOST_SHARES} shares by virtio fit into a machine, not {attached}")
 
         def fail(what: str, right: str, found: Any) -> GuestError:
             return GuestError(f"guest {name[:64]!r}: {what} must be {right}, not {str(found)[:64]!r}")
@@ -134,6 +178,8 @@ class Guest:
                     device=check("device", nic.get("device"), DEVICE, "an interface name of at most 15 characters"),
                     address=address("address", nic.get("address")),
                     prefix=number("prefix", nic.get("prefix"), 1, 32),
+                    dhcp=check("dhcp", nic.get("dhcp") or "", ROLE, "server, client or empty"),
+                    shaped=shaping(name, nic.get("netem") or {}),
                 )
                 for nic in options.get("interfaces") or []
             ),
@@ -149,4 +195,36 @@ class Guest:
             plain_names={str(k): str(v) for k, v in (options.get("plain_names") or {}).items()},
             start_command=str(options.get("start_command") or ""),
             failure_action=str(options.get("failure_action") or "fatal"),
+            mounts=tuple(
+                Mount(
+                    check("source of a mount", m.get("source"), SOURCE, "an address or a name"),
+                    check("directory of a mount", m.get("directory"), PLACE, "an absolute path of plain characters"),
+                    check("type of a mount", m.get("type"), TYPE, "the name of a file system"),
+                    check("options of a mount", m.get("options") or "defaults", OPTIONS, "words with commas between them"),
+                )
+                for m in options.get("mounts") or []
+            ),
+            shares=tuple(
+                Attached(
+                    check("tag of a share", s.get("tag"), TAG, "1 to 31 letters, digits, '_' or '-'"),
+                    check("path of a share", s.get("path"), PLACE, "an absolute path of plain characters"),
+                    bool(s.get("writable")),
+                )
+                for s in options.get("shares") or []
+            ),
+            dhcp=tuple(
+                DhcpServer(
+                    check("device", d.get("device"), DEVICE, "an interface name"),
+                    number("prefix", d.get("prefix"), 1, 30),
+                    tuple(
+                        (
+                            check("MAC of a lease", mac, MAC, "a MAC address in lower case"),
+                            address("address of a lease", leased),
+                            check("name of a lease", client, LABEL, "a plain name"),
+                        )
+                        for mac, leased, client in d.get("leases") or []
+                    ),
+                )
+                for d in options.get("dhcp") or []
+            ),
         )

@@ -51,7 +51,8 @@ def config_files(
     rows = []
     if guest.control and control:
         rows.append(f"{guest.control.mac} eth0 {guest.control.address}/{control['prefix']} control -")
-    rows += [f"{n.mac} {n.device} {n.address}/{n.prefix} {n.name} {n.substrate}" for n in guest.nics]
+    # What comes by DHCP is not given.
+    rows += [f"{n.mac} {n.device} {'-' if n.dhcp == 'client' else f'{n.address}/{n.prefix}'} {n.name} {n.substrate}" for n in guest.nics]
     files = {
         "hostname": guest.name,
         "fqdn": f"{guest.name}.{rundir.experiment}.{rundir.project}",
@@ -64,11 +65,25 @@ def config_files(
         "resolv.conf": resolver,
         **secrets,
     }
+    files.update({name: "\n".join(lines) for name, lines in service_lines(guest).items() if lines})
     if guest.start_command:
         files["start_command"] = guest.start_command
     files = {name: text + "\n" if text and not text.endswith("\n") else text for name, text in files.items()}
     digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
     return {"key": f"{digest}\n", **files}
+
+
+def service_lines(guest: Guest) -> dict[str, list[str]]:
+    """Return the lines of the files that few guests need, by name of the file."""
+    dhcp = [f"client {n.device} {n.address}/{n.prefix}" for n in guest.nics if n.dhcp == "client"]
+    for server in guest.dhcp:
+        dhcp.append(f"server {server.device} {server.prefix}")
+        dhcp += [f"lease {server.device} {mac} {address} {name}" for mac, address, name in server.leases]
+    return {
+        "mounts": [f"{m.source} {m.directory} {m.type} {m.options}" for m in guest.mounts],
+        "dhcp": dhcp,
+        "netem": [f"{n.device} {shaped.way} {shaped.words}" for n in guest.nics for shaped in n.shaped],
+    }
 
 
 def pack(files: Mapping[str, str]) -> bytes:

@@ -71,6 +71,9 @@ def prepare(around: Surroundings, guest: Guest) -> str:
 def launch(around: Surroundings, guest: Guest) -> Process:
     """Start a guest in place of whatever is left of an earlier run. Raises ProcessError, LinkError, OSError."""
     rundir, path = around.rundir, qemu.files(around.rundir, guest)
+    for share in guest.shares:
+        if not os.path.isdir(share.path):
+            raise ProcessError(f"there is no directory {share.path} on this host, which it is to share")
     halt(rundir, guest.id)
     for stray in marked(rundir.mark, f"{path['home']}/"):
         stop(stray, first=signal.SIGKILL)

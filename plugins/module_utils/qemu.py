@@ -22,6 +22,7 @@ from .vde import control_directory
 
 # Slots of the root bus that are free for interfaces; the chipset, virtio-serial and the random source have theirs.
 ROOT_SLOTS = 24
+SHARES_SLOT = 31
 # A bridge has 32 slots; the first is its own hot-plug controller's.
 BRIDGE_SLOTS = 31
 
@@ -83,6 +84,12 @@ def command(rundir: RunDir, guest: Guest, machine: Machine) -> list[str]:
         *_device(driver="virtserialport", chardev="state", name="benito.state"),
         *_device(driver="virtserialport", chardev="config", name="benito.config"),
     ]
+    for number, share in enumerate(guest.shares):
+        # Files are whose QEMU runs as: a guest's wish to give them to another fails without an error, as most programs want it.
+        options = f"local,id={share.tag},path={share.path},security_model=none,readonly={'off' if share.writable else 'on'}"
+        # All in one slot, the last: interfaces need the others.
+        where = {"fsdev": share.tag, "mount_tag": share.tag, "addr": f"{SHARES_SLOT:#x}.{number}", "multifunction": True}
+        argv += ["-fsdev", options, *_device(driver="virtio-9p-pci", **where)]
     nics: list[tuple[str, str]] = []
     if guest.control:
         # Opened by us: QEMU itself may not make or open interfaces.

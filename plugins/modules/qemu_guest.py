@@ -110,6 +110,27 @@ options:
             description: Prefix length.
             type: int
             required: true
+          dhcp:
+            description:
+              - V(client) takes the address from a DHCP server on the link, which is to lease the one that is given here. The guest has
+                booted whether or not it has come, and goes on asking.
+              - V(server) serves addresses to others, as O(guests[].dhcp) says.
+            type: str
+            choices: ["", server, client]
+            default: ""
+          netem:
+            description:
+              - Shaping by the guest's own kernel, for C(out) (what the guest sends) and C(in) (what it gets). Each is a mapping of
+                C(capacity) (kb/s), C(latency) and C(jitter) (ms), C(loss) and C(duplication) (fractions) and C(burst) (packets lost in a
+                row, in the mean); what is null or absent is not limited.
+            type: dict
+            suboptions:
+              out:
+                description: What the guest sends.
+                type: dict
+              in:
+                description: What it gets.
+                type: dict
       routes:
         description: The route table.
         type: list
@@ -127,6 +148,70 @@ options:
           device:
             description: Interface inside the guest.
             type: str
+            required: true
+      mounts:
+        description:
+          - File systems the guest mounts, as in an fstab. One that cannot be mounted is named in the guest's RV(guests[].detail), and
+            is tried again.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          source:
+            description: What is mounted, the address of a server or the tag of a device.
+            type: str
+            required: true
+          directory:
+            description: Where, an absolute path.
+            type: str
+            required: true
+          type:
+            description: Kind of file system.
+            type: str
+            required: true
+          options:
+            description: Its options, with commas between them.
+            type: str
+            default: defaults
+      shares:
+        description: Directories of the host that QEMU hands in by virtio-9p. The account C(benito) must be able to read them.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: What the share is called, for people.
+            type: str
+          tag:
+            description: What the guest mounts it by, at most 31 characters.
+            type: str
+            required: true
+          path:
+            description: The directory on the host.
+            type: str
+            required: true
+          writable:
+            description: Whether the guest may write.
+            type: bool
+            default: false
+      dhcp:
+        description: What the guest leases to others.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          device:
+            description: Interface inside the guest.
+            type: str
+            required: true
+          prefix:
+            description: Prefix length of the link's network.
+            type: int
+            required: true
+          leases:
+            description: MAC address, IPv4 address and name of each client.
+            type: list
+            elements: list
             required: true
       unreachable:
         description: Networks whose unrouted addresses must not leave by the control net.
@@ -336,7 +421,12 @@ NIC = {
     "device": TEXT,
     "address": TEXT,
     "prefix": NUMBER,
+    "dhcp": {"type": "str", "choices": ["", "server", "client"], "default": ""},
+    "netem": {"type": "dict", "options": {"out": {"type": "dict"}, "in": {"type": "dict"}}},
 }
+MOUNT = {"source": TEXT, "directory": TEXT, "type": TEXT, "options": {"type": "str", "default": "defaults"}}
+ATTACHED = {"name": {"type": "str"}, "tag": TEXT, "path": TEXT, "writable": {"type": "bool", "default": False}}
+LEASED = {"device": TEXT, "prefix": NUMBER, "leases": {"type": "list", "elements": "list", "required": True}}
 GUEST = {
     "name": TEXT,
     "id": {"type": "str"},
@@ -347,6 +437,9 @@ GUEST = {
     "control": {"type": "dict", "options": CONTROL_NIC},
     "interfaces": {"type": "list", "elements": "dict", "default": [], "options": NIC},
     "routes": {"type": "list", "elements": "dict", "default": [], "options": {"to": TEXT, "via": TEXT, "device": TEXT}},
+    "mounts": {"type": "list", "elements": "dict", "default": [], "options": MOUNT},
+    "shares": {"type": "list", "elements": "dict", "default": [], "options": ATTACHED},
+    "dhcp": {"type": "list", "elements": "dict", "default": [], "options": LEASED},
     "unreachable": {"type": "list", "elements": "str", "default": []},
     "plain_names": {"type": "dict", "default": {}},
     "start_command": {"type": "str", "default": ""},
