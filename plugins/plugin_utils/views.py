@@ -100,6 +100,32 @@ def placement_table(benito: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]
     return "\n\n".join("\n".join(_aligned(table)) for table in (pnodes, placed, cables) if len(table) > 1) + "\n"
 
 
+def status_remarks(hosts: Iterable[Mapping[str, Any]]) -> str:
+    """Return a line for each thing between the guests that is not well; nothing when all is.
+
+    A host has ``pnode`` and, as far as it was asked, what the information modules say: ``switches``, ``shapers``, ``down`` (interfaces),
+    ``cables``, ``server`` (of files), ``control`` (with a detail where the control net is not well).
+    """
+    lines: list[str] = []
+    for host in hosts:
+        pnode = host["pnode"]
+        lines += [f"{pnode}: the switch of {s['name']} is dead" for s in host.get("switches") or () if s["state"] != "running"]
+        lines += [f"{pnode}: the shaper of {s['name']} is dead" for s in host.get("shapers") or () if s["state"] != "running"]
+        lines += [f"{pnode}: interface {name} was taken down" for name in host.get("down") or ()]
+        lines += [f"{pnode}: {_cable(c)}" for c in host.get("cables") or () if c["state"] != "connected" or c["remakes"]]
+        if (host.get("server") or {}).get("state") == "dead":
+            lines.append(f"{pnode}: the server of shared directories is dead")
+        if (host.get("control") or {}).get("detail"):
+            lines.append(f"{pnode}: {host['control']['detail']}")
+    return "".join(f"{printable(line)}\n" for line in lines)
+
+
+def _cable(cable: Mapping[str, Any]) -> str:
+    again = f", made again {cable['remakes']} times" if cable["remakes"] else ""
+    why = f" ({cable['detail']})" if cable.get("detail") and cable["state"] != "connected" else ""
+    return f"the {cable['transport']} cable {cable['name']} is {cable['state']}{again}{why}"
+
+
 def _state(node: Mapping[str, Any], info: Mapping[str, Any]) -> str:
     if node.get("ghost"):
         return "ghost"

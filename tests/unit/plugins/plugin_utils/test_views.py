@@ -10,6 +10,7 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.views import (
     natural,
     node_list,
     placement_table,
+    status_remarks,
     printable,
     status_rows,
     status_table,
@@ -135,3 +136,28 @@ def test_placement_says_what_goes_where():
         "lan0       pnode-0000 pnode-0001  ssh\n"
     )
     assert "SUBSTRATE" not in placement_table({**benito, "cables": []})
+
+
+def test_remarks_name_what_is_not_well():
+    well = {"name": "lan0 pnode-0001", "transport": "ssh", "state": "connected", "remakes": 0, "detail": "old"}
+    hosts = [
+        {"pnode": "pnode-0000", "switches": [{"name": "lan0", "state": "dead"}, {"name": "lan1", "state": "running"}], "cables": [well]},
+        {
+            "pnode": "pnode-0001",
+            "shapers": [{"name": "n-1:inf000", "state": "dead"}, {"name": "n-2:inf000", "state": "running"}],
+            "down": ["n-3:inf000"],
+            "cables": [{**well, "state": "broken", "remakes": 3, "detail": "refused"}, {**well, "name": "lan1 pnode-0000", "remakes": 1}],
+            "server": {"state": "dead"},
+            "control": {"detail": "the bridge is gone"},
+        },
+    ]
+    assert status_remarks(hosts).splitlines() == [
+        "pnode-0000: the switch of lan0 is dead",
+        "pnode-0001: the shaper of n-1:inf000 is dead",
+        "pnode-0001: interface n-3:inf000 was taken down",
+        "pnode-0001: the ssh cable lan0 pnode-0001 is broken, made again 3 times (refused)",
+        "pnode-0001: the ssh cable lan1 pnode-0000 is connected, made again 1 times",
+        "pnode-0001: the server of shared directories is dead",
+        "pnode-0001: the bridge is gone",
+    ]
+    assert status_remarks([{"pnode": "pnode-0000", "cables": [well], "server": {"state": "running"}}]) == ""
