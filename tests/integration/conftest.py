@@ -46,8 +46,8 @@ class Done:
         return sum(int(word.split("=")[1]) for line in self.out.splitlines() for word in line.split() if word.startswith("changed="))
 
     def row(self, node: str) -> list[str]:
-        """Return the cells of a node in the table of nodes."""
-        return next(line.split() for line in self.out.splitlines() if line.split()[:1] == [node])
+        """Return the cells of a node in the table of nodes, which comes last where there are several."""
+        return next(line.split() for line in reversed(self.out.splitlines()) if line.split()[:1] == [node])
 
 
 class Lab:
