@@ -68,6 +68,8 @@ def describe(rundir: RunDir, id_: str, ports: Mapping[str, Mapping[int, int]]) -
     remarks = list(said.errors)
     if loose:
         remarks.append("unplugged from " + ", ".join(record["plugs"][index][2] for index in loose))
+    if record.get("down"):
+        remarks.append("taken down: " + ", ".join(record["down"]))
     if said.booted and said.configured != record.get("config_key"):
         remarks.append("runs an older configuration" if said.configured else "has applied no configuration")
     info["detail"] = "; ".join(remarks)

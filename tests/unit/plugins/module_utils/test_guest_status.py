@@ -100,6 +100,11 @@ def test_one_that_is_unplugged(
     assert describe(rundir, "n-0", {**ports(process), **change})["detail"] == detail
 
 
+def test_one_whose_links_were_taken_down(rundir: RunDir, recorded: Callable[..., str], process: Process) -> None:
+    recorded("boot x\nconfigured k\nbooted 1\n", down={"inf001": 1, "inf003": 3})
+    assert describe(rundir, "n-0", ports(process))["detail"] == "taken down: inf001, inf003"
+
+
 def test_which_interfaces_are_unplugged() -> None:
     record = {"plugs": [["lan0", 1, "l"], ["lan0", 2, "l"], ["lan1", 1, "m"]]}
     assert unplugged(record, 7, {"lan0": {1: 7, 2: 8}}) == [1, 2]
