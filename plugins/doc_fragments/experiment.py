@@ -44,25 +44,76 @@ options:
     type: dict
     suboptions:
       mode:
-        description: Kind of control net.
+        description:
+          - Kind of control net.
+          - V(nat) is a bridge behind the host, which masquerades the guests.
+          - V(ports) is V(nat), and ports of the host lead to the guests' ssh.
+          - V(bridge) puts the host's own interface into a bridge with the guests, so that these are in the lab's net.
+          - V(none) is none; what there was is removed.
         type: str
-        choices: [nat]
+        choices: [nat, bridge, ports, none]
         default: nat
       bridge:
-        description: Name of the bridge and of the table, at most 15 letters and digits.
+        description: Name of the bridge, at most 15 letters and digits; C(control0) for V(bridge).
         type: str
         required: true
+      table:
+        description: Name of the experiment's nftables tables. Needed for V(bridge); elsewhere that of the bridge.
+        type: str
       address:
-        description: Address of the bridge, the guests' gateway.
+        description: The guests' gateway, for V(nat) and V(ports) the address of the bridge. Empty for none, which only V(bridge) allows.
         type: str
-        required: true
+        default: ""
       prefix:
         description: Prefix length of the subnet.
         type: int
-        required: true
+        default: 0
       subnet:
         description: The subnet, for people; the address and the prefix length say the same.
         type: str
+      addressing:
+        description: Whether the guests have the addresses that are given, or take the lab's by DHCP, for V(bridge) only.
+        type: str
+        choices: [static, dhcp]
+        default: static
+      interface:
+        description: For V(bridge), the host's interface. That of the default route when empty.
+        type: str
+        default: ""
+      deadline:
+        description: For V(bridge), seconds after which the host takes its interface back if it could not be reached over a new connection.
+        type: int
+        default: 30
+      ports:
+        description: For V(ports), the first and the last port of the host that are this experiment's.
+        type: list
+        elements: int
+        default: []
+      guests:
+        description: The guests on this host, whose addresses nobody else may use. Without them nothing is said about senders.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: Name of the node.
+            type: str
+            required: true
+          tap:
+            description: Name of its TAP interface.
+            type: str
+            required: true
+          mac:
+            description: MAC address, in lower case.
+            type: str
+            required: true
+          address:
+            description: IPv4 address; empty when the lab's DHCP server gives it.
+            type: str
+            default: ""
+          port:
+            description: For V(ports), the port of the host that leads to its ssh.
+            type: int
 """
 
     ATTRIBUTES = r"""

@@ -1,6 +1,10 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The control net in mode ``nat``: a bridge with a private subnet of its own, reachable from the host, masqueraded to the outside.
+"""The control net of an experiment on this host.
+
+In the modes ``nat`` and ``ports`` it is a bridge with a private subnet of its own, reachable from the host and masqueraded to the outside;
+with ``ports`` ports of the host lead to the guests' ssh. In ``bridge`` guests are in the lab's net (see control_bridge). In ``none``
+there is nothing. What an experiment has on the host is written into its record before it is made, and others are refused the same.
 
 The rules are those of least privilege: guests may speak to the outside with an address of the control net as source and to nothing on the
 host but its answers and ping; nobody outside and no other experiment reaches a guest; guests do not reach each other.
@@ -8,42 +12,80 @@ host but its answers and ping; nobody outside and no other experiment reaches a 
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import host_links
+from . import control_bridge, host_links
+from .control_rules import ADMITTED as ADMITTED
+from .control_rules import ControlGuest, guarded, routed
+from .control_rules import label as label
 from .host_links import LinkError
 from .rundir import RunDir, existing, host_lock, read_json, remove, write_file, write_json
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
-# A packet with this mark is for a service of the experiment's own on this host: that service's table has looked at it already.
-ADMITTED = "0x62650001"
+LISTENING = "0A"
+NAME = re.compile(r"[A-Za-z0-9]{1,15}\Z")
+DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}\Z")
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
 
 @dataclass(frozen=True)
 class ControlNet:
-    """Name of the bridge, its address and the subnet's prefix length."""
+    """Name of the bridge, the guests' gateway and the subnet's prefix length; in mode ``bridge`` there may be neither gateway nor subnet.
+
+    ``table`` names the experiment's nftables tables, ``uplink`` the host's interface to be bridged (empty for that of the default route),
+    ``deadline`` the seconds after which the host takes it back, ``span`` the ports that are the experiment's.
+    """
 
     bridge: str
     address: str
     prefix: int
+    mode: str = "nat"
+    table: str = ""
+    uplink: str = ""
+    deadline: int = 30
+    span: tuple[int, ...] = ()
+    guests: tuple[ControlGuest, ...] = ()
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> ControlNet:
         """Take the document's ``control``. Raises LinkError."""
-        try:
-            ipaddress.IPv4Interface(f"{options['address']}/{options['prefix']}")
-        except ValueError as error:
-            raise LinkError(f"control: {error}") from error
+        mode = str(options.get("mode") or "nat")
         bridge = str(options["bridge"])
-        if not re.match(r"[A-Za-z0-9]{1,15}\Z", bridge):
-            raise LinkError(f"control.bridge must be at most 15 letters and digits, not {bridge[:40]!r}")
-        return cls(bridge, str(options["address"]), int(options["prefix"]))
+        table = str(options.get("table") or "")
+        uplink = str(options.get("interface") or "")
+        address = str(options.get("address") or "")
+        prefix = int(options.get("prefix") or 0)
+        for what, word in (("bridge", bridge), ("table", table or bridge)):
+            if not NAME.match(word):
+                raise LinkError(f"control.{what} must be at most 15 letters and digits, not {word[:40]!r}")
+        if uplink and not DEVICE.match(uplink):
+            raise LinkError(f"control.interface must be the name of a network interface, not {uplink[:40]!r}")
+        if mode in ("nat", "ports") or address:
+            try:
+                ipaddress.IPv4Interface(f"{address}/{prefix}")
+            except ValueError as error:
+                raise LinkError(f"control: {error}") from error
+        span = tuple(int(port) for port in options.get("ports") or ())
+        if span and not (len(span) == 2 and 1024 <= span[0] <= span[1] <= 65535):
+            raise LinkError(f"control.ports must be the first and the last port of a range from 1024 to 65535, not {span}")
+        guests = tuple(_guest(entry, mode, span) for entry in options.get("guests") or ())
+        return cls(bridge, address, prefix, mode, table, uplink, int(options.get("deadline") or 30), span, guests)
+
+    @property
+    def own_table(self) -> str:
+        """The name of the experiment's tables."""
+        return self.table or self.bridge
+
+    @property
+    def behind_host(self) -> bool:
+        """Whether this host routes for the guests."""
+        return self.mode in ("nat", "ports")
 
     @property
     def interface(self) -> str:
@@ -55,57 +97,130 @@ class ControlNet:
         """The subnet of the control net."""
         return ipaddress.IPv4Interface(self.interface).network
 
+    @property
+    def claim(self) -> dict[str, Any]:
+        """What nobody else may have on this host (bridge mode: in this net), as JSON."""
+        return {
+            "mode": self.mode,
+            "bridge": self.bridge,
+            "table": self.table,
+            "address": self.address,
+            "prefix": self.prefix,
+            "interface": self.uplink,
+            "deadline": self.deadline,
+            "ports": list(self.span),
+            "guests": [asdict(guest) for guest in self.guests],
+        }
+
+
+def _guest(entry: Mapping[str, Any], mode: str, span: tuple[int, ...]) -> ControlGuest:
+    name = str(entry.get("name"))
+    guest = ControlGuest(name, str(entry["tap"]), str(entry["mac"]), str(entry.get("address") or ""), int(entry.get("port") or 0))
+    try:
+        fine = not guest.address or bool(ipaddress.IPv4Address(guest.address))
+    except ValueError:
+        fine = False
+    if not (fine and WORD.match(name) and DEVICE.match(guest.tap) and MAC.match(guest.mac)) or (mode != "bridge" and not guest.address):
+        raise LinkError(f"control: guest {name[:64]!r} must have the name of a TAP, a MAC in lower case and an IPv4 address")
+    if guest.port and (mode != "ports" or not span or not span[0] <= guest.port <= span[1]):
+        raise LinkError(f"control: port {guest.port} of {name} is not one of the experiment's")
+    return guest
+
 
 def rules(rundir: RunDir, net: ControlNet) -> str:
-    """Return the experiment's nftables table."""
-    return f"""table inet {net.bridge} {{
-  comment "{label(rundir.mark)}"
-  chain input {{
-    type filter hook input priority filter; policy accept;
-    iifname "{net.bridge}" ct state established,related accept
-    iifname "{net.bridge}" icmp type echo-request accept
-    iifname "{net.bridge}" meta mark {ADMITTED} accept
-    iifname "{net.bridge}" drop
-  }}
-  chain forward {{
-    type filter hook forward priority filter; policy accept;
-    oifname "{net.bridge}" ct state established,related accept
-    oifname "{net.bridge}" drop
-    iifname "{net.bridge}" ip saddr {net.subnet} accept
-    iifname "{net.bridge}" drop
-  }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {net.subnet} oifname != "{net.bridge}" masquerade
-  }}
-}}
-"""
+    """Return the experiment's nftables tables."""
+    inet = routed(rundir.mark, net.bridge, net.subnet, net.guests) if net.behind_host else ""
+    return inet + guarded(rundir.mark, net.own_table, net.guests)
+
+
+def recorded(rundir: RunDir) -> ControlNet | None:
+    """Return the control net that was last wanted here; None when there is no record of it."""
+    claim = read_json(f"{rundir.path}/control.json").get("claim")
+    try:
+        return ControlNet.from_options(claim) if isinstance(claim, dict) else None
+    except (LinkError, KeyError, TypeError, ValueError):
+        return None
 
 
 def needs(rundir: RunDir, net: ControlNet) -> list[str]:
     """Say what must be done for the control net; empty when everything is as wanted."""
     todo = []
-    if not host_links.exists(net.bridge):
-        todo.append("bridge")
-    elif host_links.addresses(net.bridge) != [net.interface] or not _is_up(net.bridge):
-        todo.append("address")
+    if net.mode == "bridge":
+        if control_bridge.needs(rundir.root, net.uplink):
+            todo.append("bridge")
+    elif net.behind_host:
+        if not host_links.exists(net.bridge):
+            todo.append("bridge")
+        elif host_links.addresses(net.bridge) != [net.interface] or not _is_up(net.bridge):
+            todo.append("address")
     record = read_json(f"{rundir.path}/control.json")
-    if record.get("rules") != rules(rundir, net) or not record.get("listing") or listing(net.bridge) != record.get("listing"):
+    if net.mode == "none":
+        if record:
+            todo.append("record")
+    elif record.get("claim") != net.claim or record.get("rules") != rules(rundir, net) or listing_all(net) != record.get("listing"):
         todo.append("rules")
-    if _forwarding() != "1":
+    if net.behind_host and _forwarding() != "1":
         todo.append("forwarding")
+    if outlived(rundir, net):
+        todo.append("leftovers")
     return todo
 
 
+def described(rundir: RunDir) -> dict[str, Any]:
+    """Say how the control net of an experiment is, for people and programs: ``state`` is up, broken or absent."""
+    net = recorded(rundir)
+    if net is None:
+        return {"state": "absent", "mode": "", "name": "", "interface": "", "detail": ""}
+    missing = needs(rundir, net)
+    detail = f"the control net is not as it was made: {', '.join(missing)}" if missing else ""
+    carried = ""
+    if net.mode == "bridge":
+        carried = str(control_bridge.state(rundir.root).get("interface") or "")
+        if control_bridge.fired(rundir.root):
+            detail = f"the host has taken {carried} out of {control_bridge.BRIDGE}, since nobody reached it in time"
+        elif not missing and control_bridge.pending(rundir.root):
+            detail = f"the host takes {carried} out of {control_bridge.BRIDGE} unless it is confirmed in time"
+    return {"state": "broken" if missing else "up", "mode": net.mode, "name": net.bridge, "interface": carried, "detail": detail}
+
+
+def outlived(rundir: RunDir, net: ControlNet) -> list[str]:
+    """Return what an earlier mode of this experiment's control net has left: names of tables and of bridges, and ports of the latter."""
+    wanted = {"nat": {net.bridge}, "ports": {net.bridge}}.get(net.mode, set())
+    families = {net.bridge: net.behind_host, f"bridge {net.own_table}": bool(net.guests) and net.mode != "none"}
+    earlier = recorded(rundir)
+    names = {net.own_table, *([earlier.own_table, earlier.bridge] if earlier else [])} - {control_bridge.BRIDGE}
+    found = [table for table in tables(rundir.mark) if table.split()[-1] in names and not families.get(table)]
+    bridges = [name for name in sorted(names - wanted) if host_links.alias(name) == rundir.mark and host_links.is_bridge(name)]
+    orphans = [port for name in bridges for port in host_links.ports(name)] if net.mode == "none" else []
+    return [*found, *bridges, *orphans]
+
+
 def check_free(rundir: RunDir, net: ControlNet) -> None:
-    """Raise LinkError when the subnet is somebody else's on this host."""
+    """Raise LinkError when something the net needs is somebody else's on this host."""
+    if net.behind_host:
+        _check_networks(rundir, net)
+    if net.mode == "bridge":
+        control_bridge.check(rundir.root, net.uplink)
+        own = {address.split("/")[0] for link in host_links.links() for address in host_links.inet(link)}
+        for guest in net.guests:
+            if guest.address in own:
+                raise LinkError(f"the control address {guest.address} of {guest.name} is this host's own: choose another")
+    for other in existing(rundir.root):
+        theirs = None if other.mark == rundir.mark else recorded(other)
+        if theirs:
+            _check_claims(net, theirs, f"{other.project}/{other.experiment}")
+    used = _listening()
+    for guest in net.guests:
+        if guest.port in used:
+            raise LinkError(f"port {guest.port} of {guest.name} is a program's on this host: choose another range with control_ports")
+
+
+def _check_networks(rundir: RunDir, net: ControlNet) -> None:
     for link in host_links.links():
         if link["ifname"] == net.bridge:
             continue
-        for entry in link.get("addr_info", []):
-            if entry.get("family") != "inet":
-                continue
-            other = ipaddress.IPv4Interface(f"{entry['local']}/{entry['prefixlen']}").network
+        for address in host_links.inet(link):
+            other = ipaddress.IPv4Interface(address).network
             if other.overlaps(net.subnet):
                 spare = f"172.31.{sum(rundir.mark.encode()) % 256}.0/24"
                 raise LinkError(
@@ -114,37 +229,89 @@ def check_free(rundir: RunDir, net: ControlNet) -> None:
                 )
 
 
+def _check_claims(net: ControlNet, theirs: ControlNet, owner: str) -> None:
+    """Compare with what another experiment has on this host."""
+    if net.behind_host and theirs.behind_host and net.subnet.overlaps(theirs.subnet):
+        raise LinkError(f"the control net {net.subnet} overlaps with {theirs.subnet} of {owner}: choose another with control_subnet")
+    if net.span and theirs.span and net.span[0] <= theirs.span[1] and theirs.span[0] <= net.span[1]:
+        raise LinkError(
+            f"the ports {net.span[0]}-{net.span[1]} overlap with {theirs.span[0]}-{theirs.span[1]} of {owner}: "
+            "choose another range with control_ports"
+        )
+    if net.mode == "bridge" and theirs.mode == "bridge":
+        for what, attribute in (("address", "address"), ("MAC", "mac")):
+            taken = {getattr(guest, attribute): guest.name for guest in theirs.guests}
+            for guest in net.guests:
+                value = getattr(guest, attribute)
+                if value and value in taken:
+                    raise LinkError(
+                        f"the control {what} {value} of {guest.name} is that of {taken[value]} in {owner}: "
+                        "choose another with control_addresses or control_map"
+                    )
+
+
 def create(rundir: RunDir, net: ControlNet) -> None:
-    """Bring the control net to what is wanted. Raises LinkError."""
-    check_free(rundir, net)
-    host_links.add_bridge(net.bridge, net.interface, rundir.mark)
-    # One transaction: the old table goes and the new one comes, or nothing happens.
-    host_links.run(["nft", "-f", "-"], f"table inet {net.bridge}\ndelete table inet {net.bridge}\n{rules(rundir, net)}")
-    write_json(f"{rundir.path}/control.json", {"rules": rules(rundir, net), "listing": listing(net.bridge)})
+    """Bring the control net to what is wanted. In mode ``bridge`` somebody must confirm it, see control_bridge. Raises LinkError."""
+    leftovers = outlived(rundir, net)
     with host_lock(rundir.root):
-        if _forwarding() != "1":
-            # Remembered for the last experiment that leaves this host.
-            write_file(f"{rundir.root}/ip_forward", _forwarding().encode())
-            _set_forwarding("1")
+        check_free(rundir, net)
+        record = read_json(f"{rundir.path}/control.json")
+        if net.mode == "none":
+            remove(f"{rundir.path}/control.json")
+        elif record.get("claim") != net.claim:
+            write_json(f"{rundir.path}/control.json", {**record, "claim": net.claim})
+    _tidy(rundir, leftovers)
+    if net.mode == "bridge":
+        control_bridge.take(rundir.root, net.uplink, net.deadline, rundir.mark)
+    elif net.behind_host:
+        host_links.add_bridge(net.bridge, net.interface, rundir.mark)
+    if net.mode != "none":
+        _load(rundir, net)
+    if net.behind_host:
+        with host_lock(rundir.root):
+            if _forwarding() != "1":
+                # Remembered for the last experiment that leaves this host.
+                write_file(f"{rundir.root}/ip_forward", _forwarding().encode())
+                _set_forwarding("1")
+
+
+def _load(rundir: RunDir, net: ControlNet) -> None:
+    """Put the rules in force."""
+    families = [family for family, wanted in (("inet", net.behind_host), ("bridge", bool(net.guests))) if wanted]
+    text = "".join(f"table {family} {net.own_table}\ndelete table {family} {net.own_table}\n" for family in families) + rules(rundir, net)
+    # One transaction: the old tables go and the new ones come, or nothing happens.
+    host_links.run(["nft", "-f", "-"], text)
+    write_json(f"{rundir.path}/control.json", {"claim": net.claim, "rules": rules(rundir, net), "listing": listing_all(net)})
+
+
+def _tidy(rundir: RunDir, leftovers: list[str]) -> None:
+    """Remove what an earlier mode left; the host's interface comes back when nobody needs the lab's bridge any more."""
+    for name in leftovers:
+        if name in tables(rundir.mark):
+            delete_table(name)
+        elif host_links.alias(name) == rundir.mark:
+            host_links.delete(name)
+    control_bridge.release(rundir.root)
 
 
 def tables(mark: str) -> list[str]:
-    """Return the nftables tables that bear the mark."""
+    """Return the nftables tables that bear the mark: ``NAME`` for one of the family inet, ``bridge NAME`` for one of the family bridge."""
     found = []
-    try:
-        lines = host_links.run(["nft", "list", "tables", "inet"]).splitlines()
-    except LinkError:
-        return []
-    for line in lines:
-        name = line.split()[-1]
-        if f'comment "{label(mark)}"' in listing(name):
-            found.append(name)
+    for family in ("inet", "bridge"):
+        try:
+            lines = host_links.run(["nft", "list", "tables", family]).splitlines()
+        except LinkError:
+            continue
+        for line in lines:
+            name = line.split()[-1]
+            if f'comment "{label(mark)}"' in listing(name, family):
+                found.append(name if family == "inet" else f"{family} {name}")
     return found
 
 
 def delete_table(name: str) -> None:
-    """Remove a table."""
-    host_links.run(["nft", "delete", "table", "inet", name])
+    """Remove a table, named as `tables` does."""
+    host_links.run(["nft", "delete", "table", *(name.split() if " " in name else ["inet", name])])
 
 
 def restore_forwarding(root: str) -> bool:
@@ -160,17 +327,32 @@ def restore_forwarding(root: str) -> bool:
         return remove(remembered)
 
 
-def label(mark: str) -> str:
-    """Return the comment that says whose table it is: nftables takes 128 characters, and a mark may be longer."""
-    return f"benito {hashlib.sha256(mark.encode()).hexdigest()[:32]}"
-
-
-def listing(table: str) -> str:
+def listing(table: str, family: str = "inet") -> str:
     """Return what nft shows of a table; nothing when there is none."""
     try:
-        return host_links.run(["nft", "list", "table", "inet", table])
+        return host_links.run(["nft", "list", "table", family, table])
     except LinkError:
         return ""
+
+
+def listing_all(net: ControlNet) -> str:
+    """Return what nft shows of the experiment's tables; nothing when one is missing."""
+    families = [family for family, wanted in (("inet", net.behind_host), ("bridge", bool(net.guests))) if wanted]
+    texts = [listing(net.own_table, family) for family in families]
+    return "".join(texts) if all(texts) else "gone"
+
+
+def _listening() -> set[int]:
+    """Return the TCP ports that programs of this host listen at."""
+    found = set()
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(path, encoding="ascii") as file:
+                lines = [line.split() for line in file.readlines()[1:]]
+        except OSError:
+            continue
+        found |= {int(words[1].rpartition(":")[2], 16) for words in lines if words[3] == LISTENING}
+    return found
 
 
 def _is_up(name: str) -> bool:

@@ -9,7 +9,7 @@ import json
 import os
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import HostError
@@ -72,6 +72,19 @@ def is_attached(name: str, bridge: str) -> bool:
         return False
 
 
+def is_bridge(name: str) -> bool:
+    """Tell whether a link is a bridge."""
+    return os.path.isdir(f"/sys/class/net/{name}/bridge")
+
+
+def ports(bridge: str) -> list[str]:
+    """Return the ports of a bridge."""
+    try:
+        return sorted(os.listdir(f"/sys/class/net/{bridge}/brif"))
+    except OSError:
+        return []
+
+
 def marked(mark: str) -> list[str]:
     """Return the links that bear the mark."""
     return sorted(name for name in os.listdir("/sys/class/net") if alias(name) == mark)
@@ -119,7 +132,12 @@ def add_bridge(name: str, address: str, mark: str) -> None:
 
 def addresses(name: str) -> list[str]:
     """Return the IPv4 addresses of a link, ``172.20.5.1/24``."""
-    return [f"{a['local']}/{a['prefixlen']}" for link in links("dev", name) for a in link.get("addr_info", []) if a.get("family") == "inet"]
+    return [address for link in links("dev", name) for address in inet(link)]
+
+
+def inet(link: Mapping[str, Any]) -> list[str]:
+    """Return the IPv4 addresses of a link that `links` has found."""
+    return [f"{a['local']}/{a['prefixlen']}" for a in link.get("addr_info", []) if a.get("family") == "inet"]
 
 
 def delete(name: str) -> None:

@@ -29,11 +29,28 @@ EXPERIMENT: dict[str, Any] = {
 CONTROL_NET: dict[str, Any] = {
     "type": "dict",
     "options": {
-        "mode": {"type": "str", "choices": ["nat"], "default": "nat"},
+        "mode": {"type": "str", "choices": ["nat", "bridge", "ports", "none"], "default": "nat"},
         "bridge": {"type": "str", "required": True},
-        "address": {"type": "str", "required": True},
-        "prefix": {"type": "int", "required": True},
+        "table": {"type": "str"},
+        "address": {"type": "str", "default": ""},
+        "prefix": {"type": "int", "default": 0},
         "subnet": {"type": "str"},
+        "addressing": {"type": "str", "choices": ["static", "dhcp"], "default": "static"},
+        "interface": {"type": "str", "default": ""},
+        "deadline": {"type": "int", "default": 30},
+        "ports": {"type": "list", "elements": "int", "default": []},
+        "guests": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "name": {"type": "str", "required": True},
+                "tap": {"type": "str", "required": True},
+                "mac": {"type": "str", "required": True},
+                "address": {"type": "str", "default": ""},
+                "port": {"type": "int"},
+            },
+        },
     },
 }
 

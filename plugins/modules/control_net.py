@@ -12,10 +12,15 @@ short_description: The control net of an experiment on a host
 version_added: 0.1.0
 description:
   - Makes the net over which an experimenter reaches the guests of an experiment. It is never part of the topology.
-  - A bridge with a private subnet of its own and a table of nftables rules. The host reaches every guest; guests reach the outside through
-    the host, masqueraded, with an address of this net as source; nobody outside reaches a guest, guests reach no service of the host,
-    and they do not reach each other over it.
+  - In mode V(nat) it is a bridge with a private subnet of its own and nftables rules. The host reaches every guest; guests reach the
+    outside through the host, masqueraded, each with its own address as source; nobody outside reaches a guest, guests reach no service of
+    the host, and they do not reach each other over it. In mode V(ports), ports of the host lead to the guests' ssh besides.
   - It switches IPv4 forwarding on; M(benito.testbed.experiment) puts it back when the last experiment leaves the host.
+  - In mode V(bridge) the host's interface is put into the bridge C(control0), which gets its MAC, addresses and routes in one step. A
+    watchdog that was started before puts everything back unless this is confirmed in time. The action that belongs to this module connects
+    to the host anew and confirms. All experiments of a host share the bridge; M(benito.testbed.experiment) gives the host
+    its interface back, exactly as it was, when the last of them leaves.
+  - What another experiment of this host has (a subnet, ports, addresses, MACs) is refused, and that experiment named.
 extends_documentation_fragment:
   - benito.testbed.experiment
   - benito.testbed.experiment.control
@@ -23,11 +28,20 @@ extends_documentation_fragment:
 options:
   control:
     required: true
+  state:
+    description:
+      - V(present) makes the net.
+      - V(confirmed) tells the watchdog of mode V(bridge) that the host was reached; it changes nothing else. The action does so by itself.
+    type: str
+    choices: [present, confirmed]
+    default: present
 requirements:
   - ip and bridge (Debian package iproute2)
   - nft (Debian package nftables)
 author:
   - The Benito developers (@benito)
+seealso:
+  - module: benito.testbed.control_net_info
 """
 
 EXAMPLES = r"""
@@ -35,6 +49,19 @@ EXAMPLES = r"""
   benito.testbed.control_net:
     experiment: {project: lab, experiment: demo, id: lab.demo}
     control: {bridge: bn12ab34cd, address: 172.20.5.1, prefix: 24}
+  become: true
+
+- name: Guests in the lab's own net
+  benito.testbed.control_net:
+    experiment: {project: lab, experiment: demo, id: lab.demo}
+    control:
+      mode: bridge
+      bridge: control0
+      table: bn12ab34cd
+      address: 192.0.2.1
+      prefix: 24
+      guests:
+        - {name: a, tap: bntap0, mac: "02:00:00:00:00:01", address: 192.0.2.100}
   become: true
 """
 
@@ -58,10 +85,14 @@ control:
     changed:
       description: Whether something was touched.
       type: bool
+    pending:
+      description: Whether the host takes its interface back unless this is confirmed.
+      type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.benito.testbed.plugins.module_utils import control_bridge
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import ControlNet, check_free, create, needs
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.options import CONTROL_NET, EXPERIMENT, difference, open_experiment
@@ -70,12 +101,21 @@ from ansible_collections.benito.testbed.plugins.module_utils.options import CONT
 def main():
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={**EXPERIMENT, "control": {**CONTROL_NET, "required": True}},
+        argument_spec={
+            **EXPERIMENT,
+            "control": {**CONTROL_NET, "required": True},
+            "state": {"type": "str", "choices": ["present", "confirmed"], "default": "present"},
+        },
         supports_check_mode=True,
     )
     try:
         net = ControlNet.from_options(module.params["control"])
         rundir, lock = open_experiment(module.params, module.check_mode)
+        if module.params["state"] == "confirmed":
+            pending = control_bridge.pending(rundir.root)
+            if not module.check_mode:
+                control_bridge.confirm(rundir.root)
+            module.exit_json(changed=pending, control={"name": net.bridge, "action": "confirm" if pending else "none", "changed": pending})
         check_free(rundir, net)
         with lock:
             todo = needs(rundir, net)
@@ -84,6 +124,7 @@ def main():
     except HostError as error:
         module.fail_json(msg=str(error))
     result = {"name": net.bridge, "action": ", ".join(todo) or "none", "reason": "not as wanted" if todo else "", "changed": bool(todo)}
+    result["pending"] = net.mode == "bridge" and not module.check_mode and control_bridge.pending(rundir.root)
     module.exit_json(changed=bool(todo), control=result, diff=difference([result]))
 
 
