@@ -5,6 +5,7 @@
 boot KERNEL                   the agent has started; everything before it belongs to an earlier boot
 configured KEY                the configuration with this key is applied
 booted UPTIME                 the guest is up, seconds after its kernel's start
+control-address A.B.C.D       what the lab's DHCP server gave it
 start-command running
 start-command exit N
 error TEXT                    something is not as it was configured
@@ -20,6 +21,7 @@ from .processes import end_of
 
 LIMIT = 1 << 18
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 STATUS = re.compile(r"exit ([0-9]{1,3})")
 
 
@@ -34,6 +36,7 @@ class BootState:
     start_command: str | int | None = None
     errors: tuple[str, ...] = ()
     faults: int = 0
+    control_address: str = ""
 
 
 def parse(text: str) -> BootState:
@@ -45,16 +48,20 @@ def parse(text: str) -> BootState:
     command: str | int | None = None
     errors: list[str] = []
     faults = 0
+    address = ""
     for line in text.splitlines():
         words = "".join(c if c.isprintable() else "?" for c in line).split(" ", 1)
         word, rest = words[0], "".join(words[1:])
         if word == "boot":
             boots, booted, configured, uptime, command, errors = boots + 1, False, "", None, None, []
+            address = ""
         elif word == "configured":
             configured, errors = rest[:64], []
         elif word == "booted":
             booted = True
             uptime = float(rest) if SECONDS.fullmatch(rest) else None
+        elif word == "control-address" and ADDRESS.fullmatch(rest):
+            address = rest
         elif word == "start-command" and rest == "running":
             command = "running"
         elif word == "start-command" and (status := STATUS.fullmatch(rest)):
@@ -64,7 +71,7 @@ def parse(text: str) -> BootState:
             faults += 1
         elif word == "mended":
             errors = [error for error in errors if not error.startswith(f"{rest}:")]
-    return BootState(boots, booted, configured, uptime, command, tuple(errors[-5:]), faults)
+    return BootState(boots, booted, configured, uptime, command, tuple(errors[-5:]), faults, address)
 
 
 def read(path: str) -> BootState:

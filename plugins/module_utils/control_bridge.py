@@ -162,20 +162,23 @@ def confirm(root: str) -> None:
         stop(_watchdog(root))
 
 
-def users(root: str) -> list[str]:
-    """Return who needs the bridge: experiments by name, and TAPs in it."""
+def users(root: str, leaving: str = "") -> list[str]:
+    """Return who needs the bridge: experiments by name, and TAPs in it. What bears the mark ``leaving`` does not count."""
     found = []
     for rundir in existing(root):
+        if rundir.mark == leaving:
+            continue
         claim = read_json(f"{rundir.path}/control.json").get("claim")
         if isinstance(claim, dict) and claim.get("mode") == "bridge":
             found.append(f"{rundir.project}/{rundir.experiment}")
-    return found + [port for port in host_links.ports(BRIDGE) if "/" in host_links.alias(port).rpartition(":")[2]]
+    taps = {port: host_links.alias(port) for port in host_links.ports(BRIDGE)}
+    return found + [port for port, alias in taps.items() if alias != leaving and "/" in alias.rpartition(":")[2]]
 
 
-def unused(root: str) -> str:
-    """Return the interface that nobody needs in the bridge any more; nothing when there is none or somebody does."""
+def unused(root: str, leaving: str = "") -> str:
+    """Return the interface that nobody needs in the bridge, save who bears the mark ``leaving``; nothing when there is none."""
     there = bool(state(root)) or host_links.alias(BRIDGE).startswith(f"{root}:{BRIDGE}:")
-    return _carried(root) if there and not users(root) else ""
+    return _carried(root) if there and not users(root, leaving) else ""
 
 
 def release(root: str) -> bool:

@@ -79,7 +79,7 @@ class DhcpServer:
 
 @dataclass(frozen=True)
 class ControlNic:
-    """The interface of the control net."""
+    """The interface of the control net. Without an address the lab's DHCP server gives one."""
 
     mac: str
     address: str
@@ -163,7 +163,7 @@ class Guest:
             cpus=number("cpus", options.get("cpus") or 1, 1, 255),
             control=ControlNic(
                 mac=check("control.mac", control.get("mac"), MAC, "a MAC address in lower case"),
-                address=address("control.address", control.get("address")),
+                address=address("control.address", control["address"]) if control.get("address") else "",
                 tap=check("control.tap", control.get("tap"), DEVICE, "an interface name of at most 15 characters"),
             )
             if control

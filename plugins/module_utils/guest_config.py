@@ -34,7 +34,7 @@ def hosts_text(guest: Guest, rundir: RunDir, table: Sequence[Sequence[object]]) 
         names = aliases + ([str(node)] if plain else [])
         if names:
             lines.append(f"{address}\t{' '.join(names)}")
-    if guest.control:
+    if guest.control and guest.control.address:
         lines.append(f"{guest.control.address}\t{guest.name}.{rundir.experiment}.{rundir.project}")
     return "\n".join(lines) + "\n"
 
@@ -50,7 +50,8 @@ def config_files(
     """Return the files of the archive by name. ``secrets`` are files taken over as they are (keys)."""
     rows = []
     if guest.control and control:
-        rows.append(f"{guest.control.mac} eth0 {guest.control.address}/{control['prefix']} control -")
+        address = f"{guest.control.address}/{control['prefix']}" if guest.control.address else "-"
+        rows.append(f"{guest.control.mac} eth0 {address} control -")
     # What comes by DHCP is not given.
     rows += [f"{n.mac} {n.device} {'-' if n.dhcp == 'client' else f'{n.address}/{n.prefix}'} {n.name} {n.substrate}" for n in guest.nics]
     files = {
@@ -75,7 +76,9 @@ def config_files(
 
 def service_lines(guest: Guest) -> dict[str, list[str]]:
     """Return the lines of the files that few guests need, by name of the file."""
-    dhcp = [f"client {n.device} {n.address}/{n.prefix}" for n in guest.nics if n.dhcp == "client"]
+    # The lab's server is not ours to plan: what it gives is reported.
+    dhcp = ["client eth0 -"] if guest.control and not guest.control.address else []
+    dhcp += [f"client {n.device} {n.address}/{n.prefix}" for n in guest.nics if n.dhcp == "client"]
     for server in guest.dhcp:
         dhcp.append(f"server {server.device} {server.prefix}")
         dhcp += [f"lease {server.device} {mac} {address} {name}" for mac, address, name in server.leases]

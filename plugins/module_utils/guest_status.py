@@ -55,6 +55,8 @@ def describe(rundir: RunDir, id_: str, ports: Mapping[str, Mapping[int, int]]) -
     process = Process.from_record(record.get("process"))
     said = read(f"{home}/io/state")
     info["exit_status"] = said.start_command
+    if said.control_address:
+        info["control_address"] = said.control_address
     info["ssh_host_key"] = record.get("ssh_host_key", "")
     info["console"] = f"{home}/io/console"
     if not process or not alive(process):

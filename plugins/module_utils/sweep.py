@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from . import control_net, guest_status, host_links, lifecycle, shares, vde
+from . import cables, control_bridge, control_net, guest_status, host_links, lifecycle, shares, ssh_access, tunnels, vde
 from .errors import HostError
 from .processes import Process, marked, stop
 from .rundir import RunDir, existing, mark_of, remove
@@ -26,6 +26,10 @@ class Remains:
     tables: tuple[str, ...]
     links: tuple[str, ...]
     servers: tuple[RunDir, ...] = ()
+    cables: tuple[tuple[RunDir, str], ...] = ()
+    doors: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    uplink: str = ""
 
     def lines(self) -> list[str]:
         """Say it in words, one line each."""
@@ -33,9 +37,13 @@ class Remains:
             *(f"guest {name}" for dummy, name in self.guests),
             *(f"switch {name}" for dummy, name in self.switches),
             *("server of shared directories" for dummy in self.servers),
+            *(f"cable {name}" for dummy, name in self.cables),
+            *("key that is let in for cables" for dummy in self.doors),
             *(f"process {process.pid} ({process.argv[0]})" for process in self.strays),
             *(f"nftables table {name}" for name in self.tables),
             *(f"interface {name}" for name in self.links),
+            *(f"interface {name}, which goes back to the host" for name in self.interfaces),
+            *([f"bridge {control_bridge.BRIDGE}: {self.uplink} gets back what it had"] if self.uplink else []),
             *(f"directory {rundir.path}" for rundir in self.directories),
         ]
 
@@ -49,14 +57,23 @@ def find(project: str, experiment: str, root: str) -> Remains:
     servers = tuple(d for d in directories if shares.running(d))
     recorded = {shares.running(d) for d in servers}
     recorded |= {lifecycle.process_of(d, name) for d, name in guests} | {vde.running(d, name) for d, name in switches}
+    wires = tuple((d, name) for d in directories for name in cables.known(d))
+    recorded |= {process for d in directories for process in cables.processes(d)} | {control_bridge.watchdog(root)}
+    doors = (mark,) if ssh_access.lines(root, mark) else ()
     strays = tuple(sorted((p for p in marked(mark, f"{root}/") if p not in recorded), key=lambda p: p.pid))
-    return Remains(directories, guests, switches, strays, tuple(control_net.tables(mark)), tuple(host_links.marked(mark)), servers)
+    net = tuple(control_net.tables(mark)), tuple(host_links.marked(mark))
+    back = tuple(tunnels.taken_by(root, mark))
+    return Remains(directories, guests, switches, strays, *net, servers, wires, doors, back, control_bridge.unused(root, mark))
 
 
 def sweep(remains: Remains, root: str) -> None:
     """Remove all of it, as far as it goes. Raises HostError with everything that could not be removed."""
     steps: list[Callable[[], object]] = [
         *(partial(lifecycle.discard, rundir, name) for rundir, name in remains.guests),
+        # First those who would make again what is removed: a supervisor its cables, a peer that is let in the same.
+        *(partial(ssh_access.let_in, root, mark, []) for mark in remains.doors),
+        *(partial(cables.halt, rundir) for rundir in dict.fromkeys(rundir for rundir, dummy in remains.cables)),
+        *(partial(tunnels.give_back, root, name) for name in remains.interfaces),
         *(partial(stop, process, first=signal.SIGKILL) for process in remains.strays),
         *(partial(vde.halt, rundir, name) for rundir, name in remains.switches),
         *(partial(shares.halt, rundir) for rundir in remains.servers),
@@ -64,7 +81,11 @@ def sweep(remains: Remains, root: str) -> None:
         *(partial(host_links.delete, name) for name in remains.links),
     ]
     # The records go last, and only when nothing is left that they would be needed for.
-    last = [*(partial(remove, rundir.path) for rundir in remains.directories), partial(control_net.restore_forwarding, root)]
+    last = [
+        *(partial(remove, rundir.path) for rundir in remains.directories),
+        partial(control_net.restore_forwarding, root),
+        partial(control_bridge.release, root),
+    ]
     failed = attempt(steps)
     failed = failed or attempt(last)
     if failed:

@@ -65,13 +65,16 @@ options:
             type: str
             required: true
           address:
-            description: IPv4 address.
+            description: IPv4 address. The guest asks the lab's DHCP server for one when empty.
             type: str
-            required: true
+            default: ""
           tap:
             description: Name of the TAP interface on the host, at most 15 characters.
             type: str
             required: true
+          port:
+            description: Port of the host that leads to its ssh; it is M(benito.testbed.control_net) that sees to it.
+            type: int
       interfaces:
         description: The experimental interfaces, up to 147.
         type: list
@@ -370,6 +373,10 @@ guests:
     msg:
       description: What went wrong, with the last lines of the console.
       type: str
+    control_address:
+      description: What the lab's DHCP server gave to its control interface, where that is asked.
+      type: str
+      sample: 192.0.2.100
     ssh_host_key:
       description: The guest's public host key.
       type: str
@@ -411,7 +418,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.qemu import Machine
 
 TEXT = {"type": "str", "required": True}
 NUMBER = {"type": "int", "required": True}
-CONTROL_NIC = {"mac": TEXT, "address": TEXT, "tap": TEXT}
+CONTROL_NIC = {"mac": TEXT, "address": {"type": "str", "default": ""}, "tap": TEXT, "port": {"type": "int"}}
 NIC = {
     "name": TEXT,
     "substrate": TEXT,

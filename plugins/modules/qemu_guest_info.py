@@ -64,6 +64,10 @@ guests:
     detail:
       description: A remark for people, empty when all is well.
       type: str
+    control_address:
+      description: What the lab's DHCP server gave to its control interface, where that is asked.
+      type: str
+      sample: 192.0.2.100
     ssh_host_key:
       description: The guest's public host key.
       type: str

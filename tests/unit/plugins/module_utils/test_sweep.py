@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import control_net, host_links, sweep, vde
+from ansible_collections.benito.testbed.plugins.module_utils import control_bridge, control_net, host_links, sweep, vde
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import ControlNet, create
+from ansible_collections.benito.testbed.plugins.module_utils.control_rules import ControlGuest
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, alive, spawn
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, existing, write_json
@@ -115,6 +116,35 @@ def test_without_records_and_directory(rundir: RunDir, unprivileged: None, own_n
         assert not alive(process)
         assert not alive(switch)
         assert find("lab", "demo", rundir.root).lines() == []
+
+    own_network(inside)
+
+
+def test_the_last_one_gives_the_host_its_interface_back(rundir: RunDir, other: RunDir, own_network: Run) -> None:
+    def inside() -> None:
+        for words in ("link add up0 type veth peer name lab0", "link set up0 up", "link set lab0 up", "address add 192.0.2.5/24 dev up0"):
+            host_links.run(["ip", *words.split()])
+        guests = tuple(ControlGuest(f"n{i}", f"bntap{i}", f"02:00:00:00:00:0{i}", f"192.0.2.10{i}") for i in (1, 2))
+        for place, guest in ((rundir, guests[0]), (other, guests[1])):
+            create(place, ControlNet("control0", "192.0.2.1", 24, "bridge", f"bn{place.id[-1]}", "up0", 60, (), (guest,)))
+            host_links.add_tap(guest.tap, "control0", place.mark)
+        watchdog = control_bridge.watchdog(rundir.root)
+        assert alive(watchdog)
+
+        remains = find("lab", "demo", rundir.root)
+        assert remains.lines() == ["nftables table bridge bno", "interface bntap1", f"directory {rundir.path}"]
+        sweep.sweep(remains, rundir.root)
+        assert alive(watchdog), "it watches for the other one now"
+        assert host_links.ports("control0") == ["bntap2", "up0"]
+
+        remains = find("lab", "demo2", rundir.root)
+        assert "bridge control0: up0 gets back what it had" in remains.lines()
+        sweep.sweep(remains, rundir.root)
+        assert not alive(watchdog)
+        assert not host_links.exists("control0")
+        assert host_links.addresses("up0") == ["192.0.2.5/24"]
+        assert find("lab", "demo2", rundir.root).lines() == []
+        assert os.listdir(rundir.root) == []
 
     own_network(inside)
 
