@@ -13,10 +13,15 @@ from ..plugin_utils import ssh_files
 from ..plugin_utils.diagnostics import TopologyError
 
 
-def ssh_config(benito: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> str:
+def ssh_config(
+    benito: Mapping[str, Any],
+    nodes: Iterable[Mapping[str, Any]],
+    pnodes: Mapping[str, Mapping[str, Any]] | None = None,
+    infos: Iterable[Mapping[str, Any]] = (),
+) -> str:
     """Return an ssh_config for the guests of an experiment."""
     try:
-        return ssh_files.ssh_config(benito, nodes)
+        return ssh_files.ssh_config(benito, nodes, pnodes or {}, infos)
     except (TopologyError, KeyError, TypeError, AttributeError) as error:
         raise AnsibleFilterError(f"ssh_config: {error}") from None
 

@@ -3,13 +3,15 @@
 """Files by which ssh reaches the guests of an experiment by name, and knows that it is them.
 
 Both files are made of names, addresses and keys that are checked against their alphabets, so that no text of a
-topology can become a directive.
+topology can become a directive. How pnodes are connected to is the user's own text: it is quoted, word by word.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .diagnostics import TopologyError, one_line
@@ -17,26 +19,38 @@ from .diagnostics import TopologyError, one_line
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _PUBLIC_KEY = re.compile(r"([a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,3})( .*)?")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.:%-]{0,253}[A-Za-z0-9])?")
 _DIRECTORY = re.compile(r'/[^"$\x00-\x1f\x7f]*')
 
 
-def ssh_config(benito: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> str:
+def ssh_config(
+    benito: Mapping[str, Any],
+    nodes: Iterable[Mapping[str, Any]],
+    pnodes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    infos: Iterable[Mapping[str, Any]] = (),
+) -> str:
     """Return an ssh_config with an entry for each node that has a control address.
 
-    A node is a mapping with ``name`` and ``control``, as ``benito_node`` or a guest of a pnode's document.
+    A node is a mapping with ``name`` and ``control``, as ``benito_node`` or a guest of a pnode's document, and may have ``pnode``.
+    ``pnodes`` has the connection variables of each pnode (``ansible_host`` and so on), over which guests are reached where their addresses
+    are private; without them, and over a local connection, they are reached directly. ``infos`` are what hosts say about guests,
+    ``name`` and ``control_address`` of those whose address the lab's DHCP server chose.
     Keys and known hosts are files of the experiment's state directory. Raises TopologyError for what cannot stand in the file.
     """
     state = _checked(_DIRECTORY, benito["state_dir"], "a directory")
     key, known = (_quoted(f"{state}/{name}") for name in ("id_ed25519", "known_hosts"))
+    mode = (benito.get("control") or {}).get("mode", "nat")
+    given = {str(info["name"]): info.get("control_address") for info in infos}
     entries = []
     for node in nodes:
         control = node.get("control")
-        if control:
+        address = (control.get("address") or given.get(str(node["name"]))) if control else None
+        if control and address:
             name, full = _names(benito, node)
-            address = _checked(_ADDRESS, control["address"], "an address")
+            _checked(_ADDRESS, address, "an address")
             entries.append(
                 f"Host {name} {full} {address}\n"
-                f"  HostName {address}\n"
+                f"{_way(mode, address, control.get('port'), pnodes.get(str(node.get('pnode')), {}))}"
                 "  User root\n"
                 f"  IdentityFile {key}\n"
                 "  IdentitiesOnly yes\n"
@@ -45,6 +59,38 @@ def ssh_config(benito: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) ->
                 "  StrictHostKeyChecking yes\n"
             )
     return "\n".join(entries)
+
+
+def _way(mode: str, address: str, port: object, pnode: Mapping[str, Any]) -> str:
+    """Return the lines that say where a guest is: directly, at a port of its pnode, or over its pnode."""
+    if not pnode or str(pnode.get("ansible_connection")) in ("local", "ansible.builtin.local") or mode == "bridge":
+        return f"  HostName {address}\n"
+    host = _checked(_HOST, pnode["ansible_host"], "a host name or an address")
+    if mode == "ports" and port:
+        return f"  HostName {_tokens(host)}\n  Port {int(str(port))}\n"
+    return f"  HostName {address}\n  ProxyCommand {_jump(host, pnode)}\n"
+
+
+def _jump(host: str, pnode: Mapping[str, Any]) -> str:
+    """Return the command that leads to a port of a guest over its pnode: ssh as Ansible calls it, with the user's own settings."""
+    words = [str(pnode.get("ansible_ssh_executable") or "ssh"), "-o", "ClearAllForwardings=yes"]
+    for key in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
+        try:
+            words += shlex.split(str(pnode.get(key) or ""))
+        except ValueError as error:
+            raise TopologyError(f"{key} of the pnode {host} cannot be taken apart: {error}") from None
+    for option, keys in (("-l", ("user",)), ("-p", ("port",)), ("-i", ("private_key_file", "ssh_private_key_file"))):
+        value = next((pnode[name] for key in keys for name in (f"ansible_ssh_{key}", f"ansible_{key}") if pnode.get(name)), None)
+        words += [option, str(value)] if value is not None else []
+    if not all(word.isprintable() for word in words):
+        raise TopologyError(f"the connection settings of the pnode {host} cannot stand in an SSH file")
+    # ssh takes %h and %p for the guest's; in what is the user's they mean nothing here.
+    return f"{_tokens(' '.join(map(shlex.quote, words)))} -W [%h]:%p -- {_tokens(shlex.quote(host))}"
+
+
+def _tokens(text: str) -> str:
+    """Quote a text for ssh_config, where % begins a token."""
+    return text.replace("%", "%%")
 
 
 def known_hosts(benito: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], keys: Mapping[str, str] | str) -> str:
@@ -76,4 +122,4 @@ def _checked(pattern: re.Pattern[str], text: object, what: str) -> str:
 
 def _quoted(path: str) -> str:
     """Quote a path for ssh_config, where % begins a token. Paths with a $ never come here."""
-    return '"' + path.replace("%", "%%") + '"'
+    return f'"{_tokens(path)}"'

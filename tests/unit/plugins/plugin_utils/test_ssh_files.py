@@ -27,6 +27,97 @@ def test_entry():
     )
 
 
+PNODES = {
+    "pnode-0000": {"ansible_connection": "local"},
+    "pnode-0001": {"ansible_host": "lab1.example", "ansible_port": 2222, "ansible_user": "ops", "other": object()},
+    "pnode-0002": {
+        "ansible_host": "2001:db8::7",
+        "ansible_ssh_private_key_file": "/home/me/my key",
+        "ansible_ssh_common_args": """-o StrictHostKeyChecking=no -o 'ProxyCommand=ssh -W %h:%p "a gate"'""",
+        "ansible_ssh_extra_args": "-4",
+    },
+}
+
+
+def ways(mode, **control):
+    """Return the lines on where each guest is, of one on each pnode and one on a pnode nobody knows."""
+    nodes = [{"name": f"n{i}", "pnode": f"pnode-000{i}", "control": {"address": f"172.16.{i}.2", **control}} for i in range(4)]
+    lines = ssh_config({**BENITO, "control": {"mode": mode}}, nodes, PNODES).splitlines()
+    return [line.strip() for line in lines if line.strip().startswith(("HostName", "Port", "Proxy"))]
+
+
+def test_guests_of_other_hosts_are_reached_over_them():
+    assert ways("nat") == [
+        "HostName 172.16.0.2",
+        "HostName 172.16.1.2",
+        "ProxyCommand ssh -o ClearAllForwardings=yes -l ops -p 2222 -W [%h]:%p -- lab1.example",
+        "HostName 172.16.2.2",
+        "ProxyCommand ssh -o ClearAllForwardings=yes -o StrictHostKeyChecking=no -o 'ProxyCommand=ssh -W %%h:%%p \"a gate\"' -4"
+        " -i '/home/me/my key' -W [%h]:%p -- 2001:db8::7",
+        "HostName 172.16.3.2",
+    ]
+
+
+def test_in_the_labs_own_net_there_is_no_way_over_anybody():
+    assert ways("bridge") == [f"HostName 172.16.{i}.2" for i in range(4)]
+
+
+def test_at_ports_of_hosts():
+    assert ways("ports", port=10002) == [
+        "HostName 172.16.0.2",
+        *("HostName lab1.example", "Port 10002"),
+        *("HostName 2001:db8::7", "Port 10002"),
+        "HostName 172.16.3.2",
+    ]
+
+
+def test_addresses_that_the_labs_server_gave():
+    nodes = [{"name": n, "control": {"address": None, "mac": "m"}} for n in ("a", "b")]
+    text = ssh_config(
+        {**BENITO, "control": {"mode": "bridge"}}, nodes, infos=[{"name": "a", "control_address": "192.0.2.77"}, {"name": "b"}]
+    )
+    assert text.startswith("Host a a.e.p 192.0.2.77\n  HostName 192.0.2.77\n")
+    assert "Host b" not in text
+
+
+def test_the_jump_is_made_as_the_user_would(tmp_path):
+    """Let ssh itself run the command, with a stand-in that prints its words."""
+    stand_in = tmp_path / "ssh with blanks"
+    stand_in.write_text('#!/bin/sh\nfor word in "$@"; do printf \'%s\\n\' "$word" >&2; done\n')
+    stand_in.chmod(0o755)
+    pnode = {**PNODES["pnode-0002"], "ansible_ssh_executable": str(stand_in), "ansible_user": "$(touch x); 100%"}
+    nodes = [{"name": "n0", "pnode": "p", "control": {"address": "172.16.0.2"}}]
+    file = tmp_path / "ssh_config"
+    file.write_text(ssh_config(BENITO, nodes, {"p": pnode}))
+    try:
+        done = subprocess.run(["ssh", "-F", str(file), "n0", "true"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    except FileNotFoundError:
+        pytest.skip("no ssh here")
+    words = done.stderr.splitlines()
+    expected = [
+        *("-o", "ClearAllForwardings=yes", "-o", "StrictHostKeyChecking=no", "-o", 'ProxyCommand=ssh -W %h:%p "a gate"', "-4"),
+        *("-l", "$(touch x); 100%", "-i", "/home/me/my key", "-W", "[172.16.0.2]:22", "--", "2001:db8::7"),
+    ]
+    assert words[: len(expected)] == expected
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ansible_host": "-oProxyCommand=x"},
+        {"ansible_host": "a b"},
+        {"ansible_host": ""},
+        {"ansible_ssh_common_args": "-o 'x"},
+        {"ansible_user": "a\nHost *"},
+    ],
+)
+def test_a_way_that_cannot_be_written_down(change):
+    nodes = [{"name": "n0", "pnode": "p", "control": {"address": "172.16.0.2"}}]
+    with pytest.raises(TopologyError, match=r"SSH file|cannot be taken apart"):
+        ssh_config(BENITO, nodes, {"p": {**PNODES["pnode-0001"], **change}})
+
+
 def test_ssh_understands_it(tmp_path):
     file = tmp_path / "ssh_config"
     file.write_text(ssh_config(BENITO, NODES))
