@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from . import cables, control_bridge, control_net, guest_status, host_links, lifecycle, shares, ssh_access, tunnels, vde
+from . import cables, control_bridge, control_net, guest_status, host_links, lifecycle, shapers, shares, ssh_access, tunnels, vde
 from .errors import HostError
 from .processes import Process, marked, stop
 from .rundir import RunDir, existing, mark_of, remove
@@ -30,12 +30,14 @@ class Remains:
     doors: tuple[str, ...] = ()
     interfaces: tuple[str, ...] = ()
     uplink: str = ""
+    shapers: tuple[tuple[RunDir, str], ...] = ()
 
     def lines(self) -> list[str]:
         """Say it in words, one line each."""
         return [
             *(f"guest {name}" for dummy, name in self.guests),
             *(f"switch {name}" for dummy, name in self.switches),
+            *(f"shaper {name}" for dummy, name in self.shapers),
             *("server of shared directories" for dummy in self.servers),
             *(f"cable {name}" for dummy, name in self.cables),
             *("key that is let in for cables" for dummy in self.doors),
@@ -57,13 +59,15 @@ def find(project: str, experiment: str, root: str) -> Remains:
     servers = tuple(d for d in directories if shares.running(d))
     recorded = {shares.running(d) for d in servers}
     recorded |= {lifecycle.process_of(d, name) for d, name in guests} | {vde.running(d, name) for d, name in switches}
+    shaping = tuple((d, name) for d in directories for name in shapers.known(d))
+    recorded |= {process for d, name in shaping for process in shapers.running(d, name).values()}
     wires = tuple((d, name) for d in directories for name in cables.known(d))
     recorded |= {process for d in directories for process in cables.processes(d)} | {control_bridge.watchdog(root)}
     doors = (mark,) if ssh_access.lines(root, mark) else ()
     strays = tuple(sorted((p for p in marked(mark, f"{root}/") if p not in recorded), key=lambda p: p.pid))
     net = tuple(control_net.tables(mark)), tuple(host_links.marked(mark))
     back = tuple(tunnels.taken_by(root, mark))
-    return Remains(directories, guests, switches, strays, *net, servers, wires, doors, back, control_bridge.unused(root, mark))
+    return Remains(directories, guests, switches, strays, *net, servers, wires, doors, back, control_bridge.unused(root, mark), shaping)
 
 
 def sweep(remains: Remains, root: str) -> None:
@@ -75,6 +79,7 @@ def sweep(remains: Remains, root: str) -> None:
         *(partial(cables.halt, rundir) for rundir in dict.fromkeys(rundir for rundir, dummy in remains.cables)),
         *(partial(tunnels.give_back, root, name) for name in remains.interfaces),
         *(partial(stop, process, first=signal.SIGKILL) for process in remains.strays),
+        *(partial(shapers.halt, rundir, name) for rundir, name in remains.shapers),
         *(partial(vde.halt, rundir, name) for rundir, name in remains.switches),
         *(partial(shares.halt, rundir) for rundir in remains.servers),
         *(partial(control_net.delete_table, name) for name in remains.tables),
