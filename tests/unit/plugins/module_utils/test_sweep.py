@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import control_bridge, control_net, host_links, sweep, vde
+from ansible_collections.benito.testbed.plugins.module_utils import control_bridge, control_net, host_links, shapers, sweep, vde
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import ControlNet, create
 from ansible_collections.benito.testbed.plugins.module_utils.control_rules import ControlGuest
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
@@ -147,6 +147,24 @@ def test_the_last_one_gives_the_host_its_interface_back(rundir: RunDir, other: R
         assert os.listdir(rundir.root) == []
 
     own_network(inside)
+
+
+@pytest.mark.skipif(not shutil.which("wirefilter"), reason="wirefilter is missing")
+def test_shapers_with_and_without_their_records(rundir: RunDir, unprivileged: None) -> None:
+    for name in ("lan0", "a", "b"):
+        vde.start(rundir, vde.Switch(name, name, 8))
+    for port, node in enumerate("ab", 1):
+        entry = {"name": f"{node}:inf000", "id": node, "edge": node, "edge_port": 2, "switch": "lan0", "port": port}
+        shapers.start(rundir, shapers.Shaper.from_options(entry))
+    processes = [p for node in "ab" for p in shapers.running(rundir, node).values()]
+    assert len(processes) == 4
+    os.unlink(shapers.record_path(rundir, "b"))
+    lines = find("lab", "demo", rundir.root).lines()
+    assert [line for line in lines if line.startswith("shaper")] == ["shaper a", "shaper b"]
+    assert sum("(wirefilter)" in line for line in lines) == 2
+    sweep.sweep(find("lab", "demo", rundir.root), rundir.root)
+    assert not any(map(alive, processes))
+    assert find("lab", "demo", rundir.root).lines() == []
 
 
 def test_nothing_of_an_experiment_under_another_root_is_found(rundir: RunDir) -> None:
