@@ -31,8 +31,8 @@ NAMES = ("amber", "birch", "cedar")
 ADDRESSES = {name: f"198.51.100.{11 + number}" for number, name in enumerate(NAMES)}
 IMAGES = Path("/var/cache/benito/images")
 STATE = "/var/lib/benito"
-# What a host writes by itself, whatever runs on it.
-RESTLESS = ("tmp", "var/tmp", "var/log", "var/lib/systemd", "root/.ansible", "var/cache/benito", "usr")
+# What a host writes by itself, whatever runs on it, and what is found out about it once for all experiments.
+RESTLESS = ("var/lib/benito/accelerator.json", "tmp", "var/tmp", "var/log", "var/lib/systemd", "root/.ansible", "var/cache/benito", "usr")
 CAPABILITIES = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_NET_RAW")
 # Runs a machine: a mount that ends with it, and a place of its own among the control groups, because hosts have slices of equal names.
 # $1 the mount's options, $2 where to, $3... the directories of its control groups, then -- and the command.
@@ -259,6 +259,17 @@ class Host:
         lines = self.run("cat", f"/proc/{pid}/cgroup").out.splitlines()
         return next((line.split(":", 2)[2] for line in lines if ":name=systemd:" in line), lines[-1].split(":", 2)[2])
 
+    def news(self, before: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Return what is not as in an earlier listing: what it was, what it is."""
+        found = {}
+        for key, now in self.listing().items():
+            old = before[key]
+            if isinstance(now, dict):
+                now, old = set(now.items()), set(old.items())
+            if now != old:
+                found[key] = (old - now, now - old) if isinstance(now, set) else (old, now)
+        return found
+
     def listing(self) -> dict[str, Any]:
         """Everything an experiment could leave behind, as the host itself shows it."""
         units = self.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "*benito*")
@@ -274,7 +285,8 @@ class Host:
             "routes": set(self.run("ip", "route", "show", "table", "all", "type", "unicast").out.splitlines()),
             "firewall": self.run("nft", "list", "ruleset").out,
             "mounts": {line.split()[1] for line in self.run("cat", "/proc/mounts").out.splitlines()},
-            "units": {line.split()[0] for line in units.out.splitlines()},
+            # The slice of all experiments is the host's, and stays when it is empty.
+            "units": {line.split()[0] for line in units.out.splitlines()} - {"benito.slice"},
             "listening": set(self.run("ss", "-Hlntu").out.splitlines()),
             "forwarding": self.run("sysctl", "-n", "net.ipv4.ip_forward").out.strip(),
             "files": self.files(),
@@ -286,7 +298,7 @@ class Host:
         found = {}
         for path in upper.rglob("*"):
             name = str(path.relative_to(upper))
-            if not name.startswith(RESTLESS):
+            if not name.startswith(RESTLESS) and name != STATE.lstrip("/"):
                 with contextlib.suppress(OSError):
                     found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() and not path.is_symlink() else ""
         return found
