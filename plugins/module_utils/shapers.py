@@ -296,9 +296,9 @@ def _is_plugged(record: Mapping[str, Any], half: str, process: Process, ports: M
 
 @dataclass(frozen=True)
 class Need:
-    """What is to be done about a shaper: halves to start, halves to retune, and why; texts of before and after for people."""
+    """What is to be done about a shaper: start it, or retune some halves, and why; texts of before and after for people."""
 
-    start: tuple[str, ...] = ()
+    start: bool = False
     retune: tuple[str, ...] = ()
     reason: str = ""
     before: str = ""
@@ -315,7 +315,7 @@ def needs(rundir: RunDir, shaper: Shaper, ports: Mapping[str, Mapping[int, int]]
     record = read_json(record_path(rundir, shaper.id))
     wanted = {half: str(shaper.direction(half)) for half in HALVES}
     if not record:
-        return Need(HALVES, reason="not there", before="not there", after="; ".join(f"{half}: {wanted[half]}" for half in HALVES))
+        return Need(start=True, reason="not there", before="not there", after="; ".join(f"{half}: {wanted[half]}" for half in HALVES))
     processes = running(rundir, shaper.id)
     start: dict[str, str] = {}
     retune: dict[str, tuple[str, str]] = {}
@@ -335,35 +335,33 @@ def needs(rundir: RunDir, shaper: Shaper, ports: Mapping[str, Mapping[int, int]]
                 continue
             if reported(answer) != as_reported(shaper.direction(half)):
                 retune[half] = str(live(answer)), wanted[half]
+    if start:
+        why = "; ".join(f"{half} {reason}" for half, reason in start.items())
+        return Need(start=True, reason=why, before=why, after="; ".join(f"{half}: {wanted[half]}" for half in HALVES))
     return Need(
-        start=tuple(start),
         retune=tuple(retune),
-        reason="; ".join([f"{half} {why}" for half, why in start.items()] + [f"{h}: {old} -> {new}" for h, (old, new) in retune.items()]),
-        before="; ".join([f"{half}: {why}" for half, why in start.items()] + [f"{half}: {old}" for half, (old, dummy) in retune.items()]),
-        after="; ".join(f"{half}: {wanted[half]}" for half in (*start, *retune)),
+        reason="; ".join(f"{half}: {old} -> {new}" for half, (old, new) in retune.items()),
+        before="; ".join(f"{half}: {old}" for half, (old, dummy) in retune.items()),
+        after="; ".join(f"{half}: {new}" for half, (dummy, new) in retune.items()),
     )
 
 
-def start(rundir: RunDir, shaper: Shaper, halves: Sequence[str] = HALVES) -> None:
-    """Start halves of a shaper in place of whatever is left of them. Raises HostError, OSError."""
+def start(rundir: RunDir, shaper: Shaper) -> None:
+    """Start both halves of a shaper in place of whatever is left of them: one alone cannot join the other's plug again.
+
+    Raises HostError, OSError.
+    """
     where = home(rundir, shaper.id)
-    record = read_json(record_path(rundir, shaper.id))
+    _stop(rundir, shaper.id)
+    remove(f"{where}/io")
     passage(os.path.dirname(where))
     passage(where)
     own_directory(f"{where}/io", ACCOUNT)
-    for process in _halves(rundir, shaper.id, halves):
-        stop(process, patience=2.0)
-    if len(halves) == len(HALVES):
-        for name in ("link", "link+"):
-            remove(f"{where}/io/{name}")
-    processes = dict(record.get("processes") or {})
-    started = {}
+    started: dict[str, Process] = {}
     try:
-        for half in halves:
-            remove(f"{where}/io/{half}")
+        for half in HALVES:
             write_file(f"{where}/{half}.rc", script(shaper.direction(half)).encode(), 0o644)
             started[half] = _spawn(rundir, shaper, half)
-            processes[half] = started[half].to_record()
         for half, process in started.items():
             _await(f"{where}/io/{half}", process, f"{where}/{half}.log")
     except (HostError, OSError):
@@ -372,6 +370,7 @@ def start(rundir: RunDir, shaper: Shaper, halves: Sequence[str] = HALVES) -> Non
         raise
     described = {key: getattr(shaper, key) for key in ("name", "node", "interface", "substrate")}
     plugs = {half: list(shaper.plug(half)) for half in HALVES}
+    processes = {half: process.to_record() for half, process in started.items()}
     write_json(record_path(rundir, shaper.id), {**described, "plugs": plugs, "processes": processes})
 
 
@@ -413,16 +412,17 @@ def retune(rundir: RunDir, id_: str, half: str, direction: Direction) -> None:
         raise HostError(f"its wirefilter did not take {half}: {direction}")
 
 
-def _halves(rundir: RunDir, id_: str, halves: Sequence[str] = HALVES) -> list[Process]:
-    """Return the living halves of a shaper, also those whose record was lost."""
-    sockets = {f"{home(rundir, id_)}/io/{half}" for half in halves}
-    return [p for p in marked(rundir.mark, f"{home(rundir, id_)}/") if p.argv[0] == PROGRAM and sockets & set(p.argv)]
+def _stop(rundir: RunDir, id_: str) -> bool:
+    """Stop the processes of a shaper, also those that no record knows of. True when there was one."""
+    found = running(rundir, id_)
+    processes = found.values() if set(found) == set(HALVES) else marked(rundir.mark, f"{home(rundir, id_)}/")
+    stopped = [stop(process, patience=2.0) for process in processes if process.argv[0] == PROGRAM]
+    return any(stopped)
 
 
 def halt(rundir: RunDir, id_: str) -> bool:
-    """Stop a shaper and remove what it leaves; also one whose record was lost. True when something was there."""
-    halted = [stop(process, patience=2.0) for process in _halves(rundir, id_)]
-    return any([*halted, remove(home(rundir, id_))])
+    """Stop a shaper and remove what it leaves. True when something was there."""
+    return any([_stop(rundir, id_), remove(home(rundir, id_))])
 
 
 def present(rundir: RunDir, shapers: Sequence[Shaper], purge: bool, check: bool) -> list[dict[str, Any]]:
@@ -444,7 +444,7 @@ def present(rundir: RunDir, shapers: Sequence[Shaper], purge: bool, check: bool)
         if need.action != "none" and not check:
             try:
                 if need.start:
-                    start(rundir, shaper, need.start)
+                    start(rundir, shaper)
                 for half in need.retune:
                     retune(rundir, shaper.id, half, shaper.direction(half))
             except (HostError, OSError) as error:

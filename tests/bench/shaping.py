@@ -10,11 +10,8 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-from itertools import pairwise
-from typing import Any
 
-from probe import FRAME
-from wires import Wires
+from wires import Wires, losses, rate
 
 LINK = {"latency": 5}
 ROWS = list[tuple[str, str, str]]
@@ -24,20 +21,6 @@ def times(found: list[float]) -> str:
     """Say how long round trips took."""
     cuts = statistics.quantiles(found, n=100)
     return f"{statistics.fmean(found):.2f} ms (1 % below {cuts[0]:.1f}, 1 % above {cuts[-1]:.1f})"
-
-
-def rate(arrived: dict[str, Any]) -> float:
-    """Return Mb/s of frames, once the first tenth has gone by."""
-    moments = arrived["times"]
-    skipped = len(moments) // 10
-    return (len(moments) - skipped - 1) * FRAME * 8 / (moments[-1] - moments[skipped]) / 1e6
-
-
-def losses(arrived: dict[str, Any], count: int) -> tuple[float, float]:
-    """Return the fraction of packets lost, and the mean length of a run of them."""
-    there = [-1, *sorted(set(arrived["numbers"])), count]
-    runs = [after - before - 1 for before, after in pairwise(there) if after - before > 1]
-    return 1 - (len(there) - 2) / count, statistics.fmean(runs) if runs else 0.0
 
 
 def measure(count: int) -> ROWS:

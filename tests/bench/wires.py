@@ -8,11 +8,13 @@ import contextlib
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,27 @@ from ansible_collections.benito.testbed.plugins.module_utils import shapers, vde
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir  # noqa: E402
 
 PROBE = Path(__file__).with_name("probe.py")
+# Bytes of the frames that the probe sends when it measures rates.
+FRAME = 1514
 
 
 def run(*words: str) -> str:
     """Run a command and return what it printed."""
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def rate(arrived: dict[str, Any]) -> float:
+    """Return Mb/s of frames, once the first tenth has gone by."""
+    moments = arrived["times"]
+    skipped = len(moments) // 10
+    return (len(moments) - skipped - 1) * FRAME * 8 / (moments[-1] - moments[skipped]) / 1e6
+
+
+def losses(arrived: dict[str, Any], count: int) -> tuple[float, float]:
+    """Return the fraction of packets lost, and the mean length of a run of them."""
+    there = [-1, *sorted(set(arrived["numbers"])), count]
+    runs = [after - before - 1 for before, after in pairwise(there) if after - before > 1]
+    return 1 - (len(there) - 2) / count, statistics.fmean(runs) if runs else 0.0
 
 
 class Wires:
