@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from .host_links import LinkError, run
 from .rundir import ACCOUNT, RunDir, host_lock, read_json, remove, write_json
 
 MTU = 1500
+TUN = "/dev/net/tun"
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def set_up(rundir: RunDir, tunnel: Tunnel, remote: str) -> None:
             _take(rundir, tunnel)
             run(["ip", "link", "add", "link", tunnel.device, "name", tunnel.outer, "type", "vlan", "id", str(tunnel.vlan)])
         run(["ip", "link", "set", "dev", tunnel.outer, "alias", rundir.mark])
+    _open_to_all(TUN)
     if not host_links.exists(tunnel.tap):
         run(["ip", "tuntap", "add", "dev", tunnel.tap, "mode", "tap", "user", ACCOUNT])
         run(["ip", "link", "set", "dev", tunnel.tap, "alias", rundir.mark])
@@ -169,6 +172,13 @@ def set_up(rundir: RunDir, tunnel: Tunnel, remote: str) -> None:
             run(["tc", "filter", "del", "dev", one, "ingress"])
             everything = ["protocol", "all", "prio", "1", "u32", "match", "u32", "0", "0"]
             run(["tc", "filter", "add", "dev", one, "ingress", *everything, "action", "mirred", "egress", "redirect", "dev", other])
+
+
+def _open_to_all(node: str) -> None:
+    """Give the node of TAPs the mode it has wherever udev made it: who opens it gets no TAP but one of its own."""
+    mode = stat.S_IMODE(os.stat(node).st_mode)
+    if mode & 0o006 != 0o006:
+        os.chmod(node, mode | 0o666)  # noqa: S103
 
 
 def take_down(rundir: RunDir, id_: str) -> None:

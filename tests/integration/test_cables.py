@@ -119,7 +119,9 @@ class Host:
         self.machines[name] = subprocess.Popen(["ip", "netns", "exec", name, "vde_plug", url, "tap://t0"], stdin=subprocess.DEVNULL)
         assert wait_for(lambda: "t0" in sh("ip", "-n", name, "-br", "link"))
         sh("ip", "-n", name, "address", "replace", f"10.0.0.{self.index}/24", "dev", "t0")
-        sh("ip", "-n", name, "link", "set", "t0", "up")
+        # Whoever is plugged in again is the same machine: nobody has to forget an address of it.
+        mac = f"02:00:00:00:{len(experiment['experiment']):02x}:{self.index:02x}"
+        sh("ip", "-n", name, "link", "set", "t0", "address", mac, "up")
         return name
 
     def processes(self) -> dict[int, str]:
