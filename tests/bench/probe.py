@@ -33,6 +33,7 @@ def opened(address: str = "") -> socket.socket:
         made.connect((address, PORT))
     else:
         made.bind(("", PORT))
+        print("ready", flush=True)
     return made
 
 
@@ -81,7 +82,7 @@ def sink() -> dict[str, object]:
     """Return which numbers arrived, and the time from the first to the last."""
     numbers, times = [], []
     with opened() as link:
-        link.settimeout(20)
+        link.settimeout(60)
         with contextlib.suppress(TimeoutError):
             while True:
                 number = NUMBER.unpack(link.recv(2048)[: NUMBER.size])[0]

@@ -161,10 +161,15 @@ class Wires:
         """Start a probe in a node."""
         return self._start(self.nodes[number], sys.executable, str(PROBE), *map(str, words))
 
+    def _listening(self, number: int, role: str) -> subprocess.Popen[str]:
+        process = self.probe(number, role)
+        if not process.stdout or process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"the probe {role} did not start")
+        return process
+
     def round_trips(self, goal: str, count: int, interval: float) -> list[float]:
         """Measure round trips, in ms, from the first node to an address, which is that of node 1 or 2."""
-        server = self.probe(1 if goal == "10.0.0.2" else self.links, "echo")
-        time.sleep(0.5)
+        server = self._listening(1 if goal == "10.0.0.2" else self.links, "echo")
         try:
             # What has to be learned first is no part of it.
             self.probe(0, "rtt", goal, 20, 0.05).communicate()
@@ -176,8 +181,7 @@ class Wires:
         """Send full frames over the first link, in both directions at once; return what arrived at each end."""
         self.round_trips("10.0.0.2", 2, 0.1)
         ends = ((1, 0, "10.0.0.2"), (0, 1, "10.0.0.1")) if both else ((1, 0, "10.0.0.2"),)
-        sinks = [self.probe(at, "sink") for at, dummy, dummy2 in ends]
-        time.sleep(0.5)
+        sinks = [self._listening(at, "sink") for at, dummy, dummy2 in ends]
         for dummy, source, goal in ends:
             self.probe(source, "blast", goal, count, rate)
         return [json.loads(sink.communicate()[0]) for sink in sinks]
