@@ -33,6 +33,7 @@ class Pace:
     window: int
     boot_timeout: float = 120.0
     command_wait: float = 10.0
+    address_wait: float = 20.0
     stop_timeout: float = 15.0
     progress: Callable[[str], None] = lambda text: None
 
@@ -116,6 +117,7 @@ def started(around: Surroundings, guests: Sequence[Guest], pace: Pace, check: bo
     for job in booting:
         job.since = time.monotonic()
     boot(around, waiting, booting, jobs, pace)
+    await_addresses(around.rundir, [job for job in jobs if job.action == "start" and not job.failure], pace)
     await_commands(around.rundir, [job for job in jobs if job.action == "start" and not job.failure], pace)
     for job in jobs:
         if not job.failure and not process_of(around.rundir, job.guest.id):
@@ -191,6 +193,18 @@ def settled(rundir: RunDir, job: Job, pace: Pace) -> bool:
             job.failure = diagnose(path["home"], job.process, read(path["state"]), pace.boot_timeout)
         return True
     return False
+
+
+def await_addresses(rundir: RunDir, jobs: Sequence[Job], pace: Pace) -> None:
+    """Give guests a moment to get an address of the lab's DHCP server, so that it can be said; one that gets none has booted as well."""
+    deadline = time.monotonic() + pace.address_wait
+    pending = [job for job in jobs if job.guest.control and not job.guest.control.address]
+    while pending and time.monotonic() < deadline:
+        pending = [job for job in pending if not read(qemu.files(rundir, job.guest)["state"]).control_address]
+        pending = [job for job in pending if process_of(rundir, job.guest.id)]
+        if pending:
+            pace.progress(f"waiting for {len(pending)} addresses")
+            time.sleep(TICK)
 
 
 def await_commands(rundir: RunDir, jobs: Sequence[Job], pace: Pace) -> None:

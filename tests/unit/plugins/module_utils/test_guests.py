@@ -496,6 +496,18 @@ def test_start_commands_are_given_a_moment(
     assert batch.result(around.rundir, job, {})["exit_status"] == status
 
 
+@pytest.mark.parametrize("given", ["192.0.2.7", ""])
+def test_addresses_of_the_labs_server_are_waited_for(
+    around: Surroundings, make_guest: Callable[..., Guest], sleeping: Callable[..., Process], given: str
+) -> None:
+    guest = make_guest(control={"mac": "02:00:00:00:00:99", "address": "", "tap": "bntap"})
+    job = Job(guest, "start", process=sleeping(state="boot x\nbooted 1\n" + (f"control-address {given}\n" if given else "")))
+    said: list[str] = []
+    batch.await_addresses(around.rundir, [job], Pace(window=1, address_wait=0.2, progress=said.append))
+    assert bool(said) is not bool(given)
+    assert batch.result(around.rundir, job, {}).get("control_address", "") == given
+
+
 def test_nobody_waits_for_the_command_of_a_dead_guest(
     around: Surroundings, make_guest: Callable[..., Guest], sleeping: Callable[..., Process]
 ) -> None:
