@@ -271,7 +271,7 @@ class Line:
                 except Lost as lost:
                     self.note("broken", str(lost))
                 except OSError as error:
-                    self.note("broken", error.strerror or str(error))
+                    self.note("broken", os.strerror(error.errno) if error.errno else str(error))
                 except Exception as error:  # whatever it was: a cable is kept for ever
                     self.note("broken", repr(error)[:300])
                 finally:
@@ -315,6 +315,8 @@ class Line:
                 answer = await asyncio.wait_for(exactly(connection, len(greeting)), SILENCE)
             except asyncio.TimeoutError:
                 raise Lost(f"{address} port {self.entry['socket']} does not answer") from None
+            except OSError as error:
+                raise Lost(f"{address} port {self.entry['socket']}: {os.strerror(error.errno or 0)}") from error
             if answer != greeting:
                 raise Lost(
                     f"{address} port {self.entry['socket']}: " + ("it is not the other end of this cable" if answer else "turned away")

@@ -150,7 +150,8 @@ class Host:
         config = self.home / f"sshd{self.index}"
         config.write_text(
             f"ListenAddress {self.address}\nHostKey {self.keys['host']}\nPidFile none\nUsePAM no\nPasswordAuthentication no\n"
-            f"KbdInteractiveAuthentication no\nStrictModes no\nAuthorizedKeysFile {self.root}/.ssh/authorized_keys\nAllowUsers benito\nMaxStartups 100\n"
+            f"KbdInteractiveAuthentication no\nStrictModes no\n"
+            f"AuthorizedKeysFile {self.root}/.ssh/authorized_keys\nAllowUsers benito\nMaxStartups 100\n"
         )
         script = f"mount -t tmpfs none /run && mkdir /run/sshd && exec /usr/sbin/sshd -D -e -f {config}"
         log = (self.home / f"sshd{self.index}.log").open("ab")

@@ -1,0 +1,429 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cable is told, what is refused, and what is compared with what. Real cables are in tests/integration/test_cables.py."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.benito.testbed.plugins.module_utils import cable_rules, cables, ssh_access, tunnels
+from ansible_collections.benito.testbed.plugins.module_utils.cables import Cable, Keys
+from ansible_collections.benito.testbed.plugins.module_utils.control_net import tables
+from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, write_json
+
+Run = Callable[[Callable[[], None]], None]
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKDHNEbXzcZJTBVPjxpOlcESx8VqNNOhCNT6pQJ1wuy1"
+PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJfHcB+KbWkT2m0qkOStSP7Jt4sFp7ZJ+YQhE7SDPqkC experiment\n"
+HERE = RunDir("lab", "demo", "lab.demo", "/srv/b")
+
+
+def options(transport: str = "ssh", role: str = "dial", **more: Any) -> dict[str, Any]:
+    """One entry of the document's ``cables``."""
+    return {
+        "name": "lan0 pnode-0001",
+        "id": "lan0-1",
+        "substrate": "lan0",
+        "switch": "lan0",
+        "port": 5,
+        "peer": "pnode-0001",
+        "peer_port": 6,
+        "transport": transport,
+        "role": role,
+        "peer_address": "192.0.2.7",
+        "peer_ssh_port": 2222,
+        "peer_host_keys": [f"{HOST_KEY} root@there"],
+        "number": 77,
+        "socket": 20077,
+        "device": "eth3" if transport == "ethernet" else None,
+        "vlan": None,
+        **more,
+    }
+
+
+def cable(*words: str, **more: Any) -> Cable:
+    return Cable.from_options(options(*words, **more))
+
+
+def test_only_what_a_transport_needs_is_taken_over() -> None:
+    assert cable().peer_host_keys == (HOST_KEY,)
+    assert (cable().number, cable().socket, cable().device) == (0, 0, "")
+    listening = cable("ssh", "listen", peer_address="", peer_host_keys=[])
+    assert (listening.peer_address, listening.peer_host_keys) == ("", ())
+    assert (cable("udp", "peer").number, cable("udp", "peer").socket) == (77, 20077)
+    outside = cable("ethernet", "peer", peer="", peer_address="", number=None, socket=None, vlan=12)
+    assert (outside.device, outside.vlan, outside.number, outside.peer_address) == ("eth3", 12, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("transport", "role", "change", "said"),
+    [
+        ("ssh", "peer", {}, "no role 'peer'"),
+        ("udp", "dial", {}, "no role"),
+        ("gre", "peer", {}, "no role"),
+        ("ssh", "dial", {"id": "../x"}, "id must be"),
+        ("ssh", "dial", {"id": "x" * 21}, "id must be"),
+        ("ssh", "dial", {"switch": "a b"}, "id must be"),
+        ("ssh", "dial", {"port": 0}, "port must be a number from 1"),
+        ("ssh", "dial", {"port": None}, "port must be"),
+        ("ssh", "dial", {"port": True}, "port must be"),
+        ("ssh", "dial", {"peer_address": "-oProxyCommand=id"}, "peer_address must be"),
+        ("ssh", "dial", {"peer_address": "a b"}, "peer_address must be"),
+        ("ssh", "dial", {"peer_address": "host\n"}, "peer_address must be"),
+        ("ssh", "dial", {"peer_address": ""}, "peer_address must be"),
+        ("ssh", "dial", {"peer_ssh_port": 65536}, "peer_ssh_port must be"),
+        ("ssh", "dial", {"peer_host_keys": []}, "peer_host_keys is empty"),
+        ("ssh", "dial", {"peer_host_keys": ["AAAA"]}, "not a public key"),
+        ("ssh", "dial", {"peer_host_keys": [f"{HOST_KEY}\nevil {HOST_KEY}"]}, "not a public key"),
+        ("tcp", "dial", {"socket": 0}, "socket must be"),
+        ("udp", "peer", {"number": 1 << 24}, "number must be"),
+        ("vxlan", "peer", {"number": None}, "number must be"),
+        ("ethernet", "peer", {"device": ""}, "device must be"),
+        ("ethernet", "peer", {"device": "eth0 up"}, "device must be"),
+        ("ethernet", "peer", {"device": "../../x"}, "device must be"),
+        ("ethernet", "peer", {"device": "e" * 16}, "device must be"),
+        ("ethernet", "peer", {"vlan": 4095}, "vlan must be"),
+    ],
+)
+def test_what_could_be_anything_else_is_refused(transport: str, role: str, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(HostError, match=said) as caught:
+        cable(transport, role, **change)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_no_address_becomes_an_option_or_another_word(text: str) -> None:
+    try:
+        taken = cable(peer_address=text)
+    except HostError:
+        return
+    assert taken.peer_address == text
+    assert text[0].isalnum()
+    assert not set(text) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-")
+
+
+def test_ssh_is_told_to_trust_nobody_else_and_to_do_nothing_else() -> None:
+    argv = cables.ssh_command(HERE, cable())
+    assert argv[:3] == ["ssh", "-F", "none"]
+    assert argv[argv.index("-i") + 1] == "/srv/b/lab.demo/cables/key"
+    assert argv[-7:] == ["-p", "2222", "-l", "benito", "--", "192.0.2.7", "lan0-1"]
+    told = dict(word.split("=", 1) for flag, word in itertools.pairwise(argv) if flag == "-o")
+    wanted = {
+        "IdentitiesOnly": "yes",
+        "BatchMode": "yes",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": "/srv/b/lab.demo/cables/known_hosts",
+        "GlobalKnownHostsFile": "none",
+        "HostKeyAlias": "benito-lan0-1",
+        "ClearAllForwardings": "yes",
+        "Compression": "no",
+        "ControlPath": "none",
+    }
+    assert wanted.items() <= told.items()
+    assert int(told["ServerAliveInterval"]) * int(told["ServerAliveCountMax"]) <= 15
+
+
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        (("ssh", "dial"), "pipe"),
+        (("tcp", "listen"), "listen"),
+        (("tcp", "dial"), "dial"),
+        (("udp", "peer"), "datagram"),
+        (("vxlan", "peer"), "plug"),
+    ],
+)
+def test_every_process_names_its_experiment_and_its_port(words: tuple[str, str], how: str) -> None:
+    entry = cables.entry(HERE, cable(*words), 3)
+    assert (entry["how"], entry["id"], entry["made"]) == (how, "lan0-1", 3)
+    assert entry["plug"][:2] == ["vde_plug", "vde:///srv/b/lab.demo/switches/lan0/io/ctl[5]"]
+    assert "/srv/b/lab.demo/" in " ".join(entry.get("far", entry["plug"]))
+
+
+def test_only_the_two_ends_of_a_cable_have_the_same_greeting() -> None:
+    listening, dialing = cable("tcp", "listen", port=9), cable("tcp", "dial")
+    same = cables.greeting(HERE, dialing)
+    assert cables.greeting(RunDir("lab", "demo", "other", "/x"), listening) == same
+    others = [
+        cables.greeting(RunDir("lab", "demo2", "lab.demo", "/srv/b"), dialing),
+        cables.greeting(HERE, cable("tcp", "dial", id="lan0-2")),
+        cables.greeting(HERE, cable("tcp", "dial", number=78)),
+    ]
+    assert len({same, *others}) == 4
+
+
+def test_what_a_cable_claims_of_its_host() -> None:
+    assert cable().claim is None
+    assert cable("tcp", "dial").claim is None
+    assert cable("tcp", "listen").claim == ("tcp", 20077, 0)
+    assert cable("udp", "peer").claim == ("udp", 20077, 0)
+    assert cable("vxlan", "peer").claim == ("udp", 20077, 77)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (("udp", "peer"), ("udp", "peer"), "UDP port 20077 is taken on this host by lab/first"),
+        (("tcp", "listen"), ("tcp", "listen"), "TCP port 20077 is taken on this host by lab/first"),
+        (("udp", "peer"), ("vxlan", "peer"), "UDP port 20077 is taken"),
+        (("vxlan", "peer"), ("udp", "peer"), "UDP port 20077 is taken"),
+        (("vxlan", "peer"), ("vxlan", "peer"), "the vxlan 77 on UDP port 20077 is taken on this host by lab/first"),
+        (("tcp", "listen"), ("udp", "peer"), ""),
+        (("tcp", "dial"), ("tcp", "listen"), ""),
+    ],
+)
+def test_claims_of_another_experiment_are_met_by_name(root: str, one: tuple[str, str], other: tuple[str, str], said: str) -> None:
+    first, second = RunDir("lab", "first", "lab.first", root), RunDir("lab", "second", "lab.second", root)
+    for made in (first, second):
+        made.create()
+    os.makedirs(cables.home(first))
+    cables._write_record(first, {"lan0-1": (cable(*one), 0)}, set(), {})
+    if said:
+        with pytest.raises(HostError, match=said):
+            cables._conflict(second, cable(*other), [])
+    else:
+        cables._conflict(second, cable(*other), [])
+    # Two vxlans with other numbers share a port.
+    if one[0] == other[0] == "vxlan":
+        cables._conflict(second, cable("vxlan", "peer", number=78), [])
+    cables._conflict(first, cable(*one), [cable(*one)])
+
+
+def test_a_record_is_read_back_and_a_damaged_one_is_none(rundir: RunDir) -> None:
+    os.makedirs(cables.home(rundir))
+    cables._write_record(rundir, {"lan0-1": (cable(), 4)}, {"lan0-1"}, {})
+    assert cables.record(rundir)["cables"] == {"lan0-1": {"cable": cable(), "made": 4, "done": False}}
+    write_json(f"{cables.home(rundir)}/cables.json", {"cables": {"a": {"cable": {"x": 1}}, "b": 3}})
+    assert cables.known(rundir) == []
+
+
+def test_a_check_run_says_what_would_be_and_touches_nothing(rundir: RunDir) -> None:
+    wanted = [cable(), cable("ssh", "listen", id="other", name="other")]
+    results = cables.present(rundir, wanted, Keys("secret", PUBLIC), purge=True, check=True)
+    assert [(r["name"], r["action"], r["reason"]) for r in results] == [
+        ("lan0 pnode-0001", "make", "not there"),
+        ("other", "make", "not there"),
+    ]
+    assert not os.path.exists(cables.home(rundir))
+
+
+def test_two_of_one_id_are_refused(rundir: RunDir) -> None:
+    with pytest.raises(HostError, match="lan0-1 is listed twice"):
+        cables.present(rundir, [cable(), cable()], Keys(), purge=True, check=True)
+
+
+def test_without_a_key_nothing_is_begun(rundir: RunDir) -> None:
+    with pytest.raises(HostError, match="key is empty"):
+        cables._files(rundir, {"lan0-1": (cable(), 0)}, Keys())
+    with pytest.raises(HostError, match="public_key is empty"):
+        cables._lines(rundir, [cable("ssh", "listen")], Keys())
+
+
+def test_what_is_compared_of_shared_lists_is_the_own_part(rundir: RunDir) -> None:
+    one, two = cable("udp", "peer"), cable("udp", "peer", id="b", socket=20078)
+    both = cables._files(rundir, {"lan0-1": (one, 0), "b": (two, 0)}, Keys())["keeper.json"][0]
+    alone = cables._files(rundir, {"b": (two, 0)}, Keys())["keeper.json"][0]
+    changed = cables._files(rundir, {"b": (two, 1)}, Keys())["keeper.json"][0]
+    assert cables._holds(both, "keeper.json", alone)
+    assert not cables._holds(both, "keeper.json", changed)
+    assert not cables._holds(alone, "keeper.json", both)
+    assert not cables._holds(b"{", "keeper.json", alone)
+    assert cables._holds(b"a\nb\n", "known_hosts", b"b\n")
+    assert not cables._holds(b"a\n", "known_hosts", b"b\n")
+
+
+def test_what_the_service_account_wrote_is_not_believed(rundir: RunDir) -> None:
+    os.makedirs(f"{cables.home(rundir)}/io")
+    cables._write_record(rundir, {"lan0-1": (cable(), 0)}, set(), {})
+    told = {
+        "pid": 1,
+        "config": "",
+        "cables": {"lan0-1": {"state": "\x1b[2J", "pids": [1, "x", -1], "since": "now", "connections": [], "detail": "a\x1bb"}},
+    }
+    Path(f"{cables.home(rundir)}/io/state.json").write_text(json.dumps(told))
+    (found,) = cables.state(rundir)
+    assert found["state"] == "broken"
+    assert found["detail"] == "its supervisor is not running"
+    assert (found["pids"], found["remakes"], found["since"]) == ([], 0, "")
+    for text in ("", "[]", "{", '{"cables": 3}', '{"cables": {"lan0-1": 3}}'):
+        Path(f"{cables.home(rundir)}/io/state.json").write_text(text)
+        assert cables.state(rundir)[0]["state"] == "broken"
+
+
+def test_a_peer_that_never_came(rundir: RunDir) -> None:
+    os.makedirs(f"{cables.home(rundir)}/io")
+    cables._write_record(rundir, {"lan0-1": (cable("ssh", "listen"), 0)}, set(), {})
+    assert [(c["state"], c["detail"]) for c in cables.state(rundir)] == [("connecting", "the peer has not come")]
+    # A record that names somebody else's process names nobody.
+    record = {"pid": os.getpid(), "started": 1, "boot": "x", "connections": 3, "since": 1700000000}
+    Path(f"{cables.home(rundir)}/io/gate-lan0-1.json").write_text(json.dumps(record))
+    (found,) = cables.state(rundir)
+    assert (found["state"], found["remakes"], found["pids"]) == ("broken", 2, [])
+    assert cables.processes(rundir) == []
+
+
+@pytest.mark.parametrize("text", ["", "1 2 3", "198.51.100.1 5 198.51.100.2 22; id", "a b c d e"])
+def test_a_connection_that_is_none_is_not_asked_for(text: str) -> None:
+    assert cables._silent(text) == 0.0
+
+
+# Who is let in
+
+
+def test_a_line_lets_a_key_do_one_thing() -> None:
+    line = ssh_access.line(HERE, "/usr/bin/python3", ssh_access.public_key(PUBLIC))
+    assert line == (
+        f'restrict,command="/usr/bin/python3 -I /srv/b/lab.demo/cables/gate.py" {" ".join(PUBLIC.split()[:2])} benito:/srv/b:lab/demo'
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "ssh-dss AAAAB3NzaC1kc3MAAACB", "no-pty ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", f"{PUBLIC}{PUBLIC}"]
+)
+def test_what_is_no_key_is_refused(text: str) -> None:
+    with pytest.raises(HostError, match="not a public key"):
+        ssh_access.public_key(text)
+
+
+def test_lines_of_others_stay_and_the_file_goes_with_the_last(root: str) -> None:
+    one, two = RunDir("lab", "one", "lab.one", root), RunDir("lab", "two", "lab.two", root)
+    path = Path(ssh_access.location(root))
+    lines = {d.experiment: ssh_access.line(d, "/usr/bin/python3", ssh_access.public_key(PUBLIC)) for d in (one, two)}
+    ssh_access.let_in(root, one.mark, [])
+    assert not path.parent.exists()
+    ssh_access.let_in(root, one.mark, [lines["one"]])
+    ssh_access.let_in(root, two.mark, [lines["two"]])
+    assert ssh_access.lines(root, one.mark) == [lines["one"]]
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o644, 0o755)
+    path.write_text(f"# a person's\n{path.read_text()}ssh-ed25519 AAAA me@home\n")
+    before = path.stat().st_mtime_ns
+    ssh_access.let_in(root, two.mark, [])
+    assert path.read_text().splitlines() == ["# a person's", lines["one"], "ssh-ed25519 AAAA me@home"]
+    assert path.stat().st_mtime_ns >= before
+    path.write_text(f"{lines['one']}\n")
+    ssh_access.let_in(root, one.mark, [])
+    assert not path.parent.exists()
+
+
+# Rules
+
+
+def test_each_port_has_one_peer() -> None:
+    ports = [cable_rules.Port("udp", 4789, "192.0.2.7", 77), cable_rules.Port("tcp", 20001, "192.0.2.8")]
+    text = cable_rules.rules(HERE, ports)
+    assert "ip saddr != 192.0.2.8 tcp dport 20001 drop" in text
+    assert "ip saddr != 192.0.2.7 udp dport 4789 @th,96,24 77 drop" in text
+    assert "meta nfproto ipv6 tcp dport 20001 drop" in text
+    assert text == cable_rules.rules(HERE, ports[::-1])
+    assert cable_rules.table(HERE) != cable_rules.table(RunDir("lab", "demo2", "lab.demo", "/srv/b"))
+
+
+def test_rules_come_and_go_and_are_known_by_their_mark(rundir: RunDir, own_network: Run) -> None:
+    def inside() -> None:
+        assert cable_rules.listing(rundir) == ""
+        cable_rules.put(rundir, [])
+        cable_rules.put(rundir, [cable_rules.Port("udp", 4789, "192.0.2.7", 77), cable_rules.Port("tcp", 20001, "192.0.2.8")])
+        assert tables(rundir.mark) == [cable_rules.table(rundir)]
+        assert "20001" in cable_rules.listing(rundir)
+        cable_rules.put(rundir, [cable_rules.Port("udp", 5, "192.0.2.7")])
+        assert "20001" not in cable_rules.listing(rundir)
+        cable_rules.put(rundir, [])
+        assert tables(rundir.mark) == []
+
+    own_network(inside)
+
+
+# Devices
+
+
+def test_names_of_devices_fit_and_differ() -> None:
+    found = [name for id_ in ("a", "b") for name in tunnels.names(HERE, id_)]
+    found += tunnels.names(RunDir("lab", "demo2", "lab.demo", "/srv/b"), "a")
+    assert len(set(found)) == 6
+    assert all(len(name) <= 15 for name in found)
+
+
+def test_a_vxlan_is_made_found_mended_and_removed(rundir: RunDir, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnels, "ACCOUNT", account)
+
+    def inside() -> None:
+        tunnel = tunnels.vxlan(rundir, "a", 77, 4789)
+        assert "is gone" in tunnels.missing(rundir, tunnel, "192.0.2.7")
+        tunnels.set_up(rundir, tunnel, "192.0.2.7")
+        assert tunnels.missing(rundir, tunnel, "192.0.2.7") == ""
+        assert "leads elsewhere" in tunnels.missing(rundir, tunnel, "192.0.2.8")
+        tunnels.set_up(rundir, tunnel, "192.0.2.8")
+        assert tunnels.missing(rundir, tunnel, "192.0.2.8") == ""
+        tunnels.run(["tc", "qdisc", "del", "dev", tunnel.tap, "ingress"])
+        assert "not joined" in tunnels.missing(rundir, tunnel, "192.0.2.8")
+        tunnels.run(["ip", "link", "set", "dev", tunnel.outer, "down"])
+        assert "is down" in tunnels.missing(rundir, tunnel, "192.0.2.8")
+        tunnels.set_up(rundir, tunnel, "192.0.2.8")
+        assert tunnels.missing(rundir, tunnel, "192.0.2.8") == ""
+        # The number is the host's, whoever has it.
+        other = RunDir("lab", "other", "lab.other", rundir.root)
+        with pytest.raises(HostError, match=rf"the vxlan 77 on UDP port 4789 is on this host already, as {tunnel.outer} of {rundir.mark}"):
+            tunnels.set_up(other, tunnels.vxlan(other, "a", 77, 4789), "192.0.2.8")
+        assert tunnels.host_links.marked(other.mark) == []
+        tunnels.take_down(rundir, "a")
+        assert tunnels.host_links.marked(rundir.mark) == []
+        tunnels.take_down(rundir, "a")
+
+    own_network(inside)
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_an_interface_is_given_back_as_it_was(
+    rundir: RunDir, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch, up: bool
+) -> None:
+    monkeypatch.setattr(tunnels, "ACCOUNT", account)
+
+    def facts() -> tuple[Any, ...]:
+        ipv6 = Path("/proc/sys/net/ipv6/conf/lab0/disable_ipv6")
+        shown = json.loads(tunnels.run(["ip", "-json", "-details", "link", "show", "dev", "lab0"]))[0]
+        return (
+            "UP" in shown["flags"],
+            shown["promiscuity"],
+            ipv6.read_text() if ipv6.exists() else "",
+            "ingress" in tunnels.run(["tc", "qdisc"]),
+        )
+
+    def inside() -> None:
+        tunnels.run(["ip", "link", "add", "lab0", "type", "veth", "peer", "name", "lab1"])
+        tunnels.run(["ip", "link", "set", "dev", "lab0", "up" if up else "down"])
+        before = facts()
+        tunnel = tunnels.ethernet(rundir, "a", "lab0", 0)
+        tunnels.set_up(rundir, tunnel, "")
+        assert facts()[:2] == (True, before[1] + 1)
+        assert tunnels.missing(rundir, tunnel, "") == ""
+        assert tunnels.taken_by(rundir.root, rundir.mark) == ["lab0"]
+        # The interface is not ours to remove.
+        assert tunnels.host_links.marked(rundir.mark) == [tunnel.tap]
+        other = RunDir("lab", "other", "lab.other", rundir.root)
+        with pytest.raises(HostError, match=rf"plugged in already for {rundir.mark}"):
+            tunnels.set_up(other, tunnels.ethernet(other, "a", "lab0", 0), "")
+        tunnels.set_up(rundir, tunnel, "")
+        tunnels.take_down(rundir, "a")
+        assert facts() == before
+        assert not os.path.exists(f"{rundir.root}/.interfaces")
+
+    own_network(inside)
+
+
+def test_an_address_that_is_not_known_is_one_cables_failure(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*words: object) -> object:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(cables.socket, "getaddrinfo", unknown)
+    with pytest.raises(HostError, match=r"the address of pnode-0001, nowhere.example, is not known here"):
+        cables._address(cable("udp", "peer", peer_address="nowhere.example"))
