@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: link
 short_description: Change links of an experiment while it runs
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Gives the ends of a link, or the interfaces of a node, other capacity, latency or loss, or takes them down and up.
   - Nothing is restarted. A guest sees the carrier of an interface that is down go.

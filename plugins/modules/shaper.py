@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: shaper
 short_description: The shapers of an experiment's links on a host
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Puts a shaper between the own switch of an interface and the switch of its substrate. It limits the capacity, delays, loses and
     duplicates packets, each direction for itself.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: shaper_info
 short_description: Facts about the shapers of an experiment's links on a host
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Says of each shaper of an experiment whether it runs and what it does, as the shaper itself says.
   - Says which interfaces of guests were taken down by M(benito.testbed.link).

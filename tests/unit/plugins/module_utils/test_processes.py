@@ -170,6 +170,17 @@ def test_one_that_never_becomes_what_was_asked_for_is_ended(root: str, monkeypat
     assert started[0].wait() == -signal.SIGKILL
 
 
+def test_an_input_of_ones_own_ends_when_its_other_end_does(root: str) -> None:
+    mark = f"{root}:lab/demo"
+    reader, writer = os.pipe()
+    process = spawn(["sh", "-c", "cat; sleep 300"], mark=mark, log=f"{root}/log", stdin=reader)
+    os.close(reader)
+    os.write(writer, b"heard\n")
+    os.close(writer)
+    wait_until(lambda: Path(f"{root}/log").read_text() == "heard\n")
+    assert alive(process)
+
+
 def test_a_console_never_ends(root: str) -> None:
     mark = f"{root}:lab/demo"
     waiting = spawn(["sh", "-c", "cat; echo end; sleep 300"], mark=mark, log=f"{root}/log", console=True)
