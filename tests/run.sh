@@ -56,13 +56,34 @@ step_end-to-end() { as_root python -B -m pytest -p no:cacheprovider tests/integr
 # Three hosts with systemd and sshd, on a network of their own, driven over ssh.
 step_many-hosts() { as_root python -B -m pytest -p no:cacheprovider tests/hosts; }
 
+# Where nobody watches, often the end of the output is all that is kept: the reasons of a failure are said again there.
+watched() {
+    local log=tests/output/$1.log status
+    if [[ -t 1 ]]; then
+        "step_$1"
+        return
+    fi
+    mkdir -p tests/output
+    set +e
+    (
+        set -e
+        "step_$1"
+    ) 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    set -e
+    ((status)) || return 0
+    printf '=== from the output of %s\n' "$1"
+    grep -E '^E  |fatal:|FAILED|\[ERROR\]|[Ee]rror:|^FAIL' "$log" | cut -c 1-400 | tail -n 30
+    return "$status"
+}
+
 run() {
     local name=$1 started=$SECONDS status=0
     printf '\n=== %s\n' "$name"
     set +e
     (
         set -e
-        "step_$name"
+        watched "$name"
     )
     status=$?
     set -e
