@@ -189,7 +189,8 @@ def entry(rundir: RunDir, cable: Cable, made: int) -> dict[str, Any]:
     plug = ["vde_plug", plug_url(rundir, cable)]
     facts: dict[str, Any] = {"id": cable.id, "made": made}
     if cable.transport == "ssh":
-        return {**facts, "how": "pipe", "plug": plug, "far": ssh_command(rundir, cable)}
+        # Whom to trust is not on the command line, but one who is trusted no more is to be cut off.
+        return {**facts, "how": "pipe", "plug": plug, "far": ssh_command(rundir, cable), "trusted": list(cable.peer_host_keys)}
     where = {"address": cable.peer_address, "socket": cable.socket}
     if cable.transport in ("tcp", "udp"):
         # Not the plug's own udp://: while nobody is at the other end, it takes a processor for itself.

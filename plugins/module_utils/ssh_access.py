@@ -55,6 +55,11 @@ def let_in(root: str, mark: str, wanted: Sequence[str]) -> None:
         return
     with host_lock(root):
         before = _read(root)
+        # sshd takes the first line that fits: with one key for two experiments, one would plug into the other's switches.
+        for body in (each.split()[-2] for each in wanted):
+            whose = next((_owner(each) for each in before if body in each.split() and _owner(each) != comment(mark)), "")
+            if whose:
+                raise HostError(f"the public key of the cables is let in already, for {whose}: each experiment needs a key of its own")
         after = [each for each in before if _owner(each) != comment(mark)] + list(wanted)
         if after == before:
             return

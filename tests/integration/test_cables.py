@@ -96,7 +96,10 @@ class Host:
         return self.module("vde_switch", experiment=experiment, switches=[{"name": name, "id": name, "ports": 32} for name in names])
 
     def cables(self, *cables: dict[str, Any], experiment: dict[str, str] = EXPERIMENT, **more: Any) -> dict[str, Any]:
-        return self.module("cable", experiment=experiment, cables=list(cables), key=self.keys["key"], public_key=self.keys["pub"], **more)
+        key = "key" if experiment == EXPERIMENT else "other"
+        return self.module(
+            "cable", experiment=experiment, cables=list(cables), key=self.keys[key], public_key=self.keys[f"{key}_pub"], **more
+        )
 
     def info(self, experiment: dict[str, str] = EXPERIMENT) -> dict[str, Any]:
         found = self.module("cable_info", experiment=experiment)["cables"]
@@ -178,11 +181,13 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     if os.geteuid() != 0:
         pytest.fail("the end-to-end tests make network namespaces and must run as root")
     home = tmp_path_factory.mktemp("keys")
-    for name in ("key", "host", "foreign"):
+    for name in ("key", "other", "host", "foreign"):
         sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name))
     return {
         "key": (home / "key").read_text(),
-        "pub": (home / "key.pub").read_text(),
+        "key_pub": (home / "key.pub").read_text(),
+        "other": (home / "other").read_text(),
+        "other_pub": (home / "other.pub").read_text(),
         "file": str(home / "key"),
         "host": str(home / "host"),
         "host_pub": " ".join((home / "host.pub").read_text().split()[:2]),
@@ -480,7 +485,7 @@ def test_an_interface_of_the_lab_is_plugged_in_and_given_back(hosts: tuple[Host,
     sh("ip", "-n", one.name, "link", "add", "lab", "type", "veth", "peer", "name", "lab", "netns", two.name)
     sh("ip", "-n", two.name, "link", "set", "lab", "up")
     lab = {"role": "peer", "device": "lab", "peer": "", "peer_address": None, "peer_host_keys": [], "number": None, "socket": None}
-    ends = [cable(host, peer, "ethernet", **lab) for host, peer in ((one, two), (two, one))]
+    ends = [{**cable(host, peer, "ethernet"), **lab} for host, peer in ((one, two), (two, one))]
     before = [json.loads(host.run("ip", "-json", "-details", "link", "show", "lab")) for host in hosts]
     for host, end in zip(hosts, ends, strict=True):
         assert host.cables(end)["cables"][0]["action"] == "make"

@@ -298,11 +298,13 @@ def test_what_is_no_key_is_refused(text: str) -> None:
 def test_lines_of_others_stay_and_the_file_goes_with_the_last(root: str) -> None:
     one, two = RunDir("lab", "one", "lab.one", root), RunDir("lab", "two", "lab.two", root)
     path = Path(ssh_access.location(root))
-    lines = {d.experiment: ssh_access.line(d, "/usr/bin/python3", ssh_access.public_key(PUBLIC)) for d in (one, two)}
+    lines = {d.experiment: ssh_access.line(d, "/usr/bin/python3", key) for d, key in ((one, " ".join(PUBLIC.split()[:2])), (two, HOST_KEY))}
     ssh_access.let_in(root, one.mark, [])
     assert not path.parent.exists()
     ssh_access.let_in(root, one.mark, [lines["one"]])
     ssh_access.let_in(root, two.mark, [lines["two"]])
+    with pytest.raises(HostError, match=f"let in already, for benito:{one.mark}"):
+        ssh_access.let_in(root, two.mark, [ssh_access.line(two, "/usr/bin/python3", " ".join(PUBLIC.split()[:2]))])
     assert ssh_access.lines(root, one.mark) == [lines["one"]]
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o644, 0o755)
     path.write_text(f"# a person's\n{path.read_text()}ssh-ed25519 AAAA me@home\n")
