@@ -91,7 +91,7 @@ def wire(
         cables = max(pnodes.get(link.name, 1) - 1, 0)
         switches[link.name] = Switch(ids[link.name], _size(len(link.members) + cables, max(ports.values()) + cables))
         taken_ports = set(ports.values())
-        free = (port for port in range(switches[link.name].ports, 0, -1) if port not in taken_ports)
+        free = (port for port in range(switches[link.name].ports - 1, 0, -1) if port not in taken_ports)
         # From the top, so that they stay away from members to come.
         cable_ports[link.name] = tuple(islice(free, cables))
         for member in link.members:
@@ -162,8 +162,11 @@ def _ports(link: Link, previous: Mapping[tuple[str, str, str], int]) -> dict[tup
 
 
 def _size(members: int, highest: int) -> int:
-    """Return how many ports the switch gets: room to grow, and a power of two, so that it seldom has to be replaced."""
-    wanted = max(_LEAST_PORTS, 2 * members, highest)
+    """Return how many ports the switch gets: room to grow, and a power of two, so that it seldom has to be replaced.
+
+    A vde_switch of N ports counts them from 0; whoever asks for port N gets a plug that leads nowhere.
+    """
+    wanted = max(_LEAST_PORTS, 2 * members, highest + 1)
     return 1 << (wanted - 1).bit_length()
 
 

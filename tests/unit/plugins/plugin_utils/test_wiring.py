@@ -13,7 +13,7 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.settings import res
 from ansible_collections.benito.testbed.plugins.plugin_utils.topology import Attribute, Computer, Interface, Substrate, Topology
 
 
-def wired(lans, previous=None, extra=None, **overrides):
+def wired(lans, previous=None, extra=None, pnodes=None, **overrides):
     """Wire {substrate: [nodes]}; ``extra`` has attributes of interfaces by (node, substrate)."""
     nodes = {}
     for lan, members in lans.items():
@@ -24,7 +24,7 @@ def wired(lans, previous=None, extra=None, **overrides):
     topology = Topology(tuple(Substrate(n) for n in lans), tuple(Computer(n, interfaces=tuple(i)) for n, i in nodes.items()))
     config = resolve_settings("x", overrides=overrides)
     experiment = interpret(topology, config)
-    return wiring.wire(experiment.nodes, experiment.links, config, previous or {})
+    return wiring.wire(experiment.nodes, experiment.links, config, previous or {}, pnodes=pnodes or {})
 
 
 def ports(result):
@@ -82,6 +82,13 @@ def test_switches_have_room_to_grow(members, size):
 
 def test_a_switch_reaches_its_highest_port():
     assert wired({"l0": ["a", "b"]}, {("b", "to-l0", "l0"): 40}).switches["l0"].ports == 64
+    assert wired({"l0": ["a", "b"]}, {("b", "to-l0", "l0"): 32}).switches["l0"].ports == 64, "a switch of 32 has ports 0 to 31"
+
+
+def test_cables_have_ports_that_the_switch_has():
+    result = wired({"l0": ["a", "b", "c"]}, pnodes={"l0": 3})
+    assert result.cable_ports["l0"] == (31, 30)
+    assert result.switches["l0"].ports == 32
 
 
 def test_long_names_of_substrates():
