@@ -255,10 +255,16 @@ def keeper(rundir: RunDir) -> Process | None:
 def processes(rundir: RunDir) -> list[Process]:
     """Return all living processes of the cables: the supervisor, what it started, and what the gate let in."""
     supervisor = keeper(rundir)
-    pids = [pid for facts in _report(rundir).values() for pid in _numbers(facts.get("pids"))] if supervisor else []
+    children = [p for p in marked(rundir.mark, f"{rundir.path}/") if _parent(p.pid) == supervisor.pid] if supervisor else []
     plugs = [_gate_process(rundir, id_) for id_ in known(rundir)]
-    mine = {p.pid: p for p in marked(rundir.mark, f"{rundir.path}/")} if pids else {}
-    return [*([supervisor] if supervisor else []), *(mine[pid] for pid in pids if pid in mine), *(p for p in plugs if p)]
+    return [*([supervisor] if supervisor else []), *children, *(p for p in plugs if p)]
+
+
+def _parent(pid: int) -> int:
+    """Return the process that started this one; 0 when it is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+    return 0
 
 
 def _report(rundir: RunDir) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.benito.testbed.plugins.module_utils import cable_rules, cables, ssh_access, tunnels
+from ansible_collections.benito.testbed.plugins.module_utils import cable_rules, cables, ssh_access, sweep, tunnels, vde
 from ansible_collections.benito.testbed.plugins.module_utils.cables import Cable, Keys
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import tables
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.processes import alive
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, write_json
 
 Run = Callable[[Callable[[], None]], None]
@@ -429,3 +431,68 @@ def test_an_address_that_is_not_known_is_one_cables_failure(rundir: RunDir, monk
     monkeypatch.setattr(cables.socket, "getaddrinfo", unknown)
     with pytest.raises(HostError, match=r"the address of pnode-0001, nowhere.example, is not known here"):
         cables._address(cable("udp", "peer", peer_address="nowhere.example"))
+
+
+# All of it
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["with its records", "with its records lost"])
+def test_a_sweep_finds_everything(
+    rundir: RunDir, unprivileged: None, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    for module in (cables, tunnels):
+        monkeypatch.setattr(module, "ACCOUNT", account)
+    wanted = [
+        cable("tcp", "listen", id="tcp", name="tcp", peer_address="127.0.0.1"),
+        cable("vxlan", "peer", id="vxlan", name="vxlan", port=6, peer_address="127.0.0.1"),
+        cable("ethernet", "peer", id="lab", name="lab", port=7, device="lab0"),
+        cable("ssh", "listen", id="door", name="door", port=8),
+    ]
+
+    def inside() -> None:
+        tunnels.run(["ip", "link", "add", "lab0", "type", "veth", "peer", "name", "lab1"])
+        vde.start(rundir, vde.Switch("lan0", "lan0", 16))
+        keys = Keys("", PUBLIC)
+        with rundir.locked():
+            results = cables.present(rundir, wanted, keys, purge=True, check=False)
+        assert not [r for r in results if r.get("failed")], results
+        assert [r["changed"] for r in cables.present(rundir, wanted, keys, purge=True, check=False)] == [False] * 4
+        running = cables.processes(rundir)
+        assert any("keeper.py" in word for word in running[0].argv)
+        if lost:
+            shutil.rmtree(rundir.path)
+        remains = sweep.find("lab", "demo", rundir.root)
+        said = remains.lines()
+        assert {"key that is let in for cables", "interface lab0, which goes back to the host", "switch lan0"} - set(said) == (
+            {"switch lan0"} if lost else set()
+        )
+        if not lost:
+            assert {f"cable {name}" for name in ("tcp", "vxlan", "lab", "door")} <= set(said)
+            assert not remains.strays
+        sweep.sweep(remains, rundir.root)
+        assert sweep.find("lab", "demo", rundir.root).lines() == []
+        assert not any(map(alive, running))
+        assert os.listdir(rundir.root) == []
+        assert {link["ifname"] for link in tunnels.host_links.links()} == {"lo", "lab0", "lab1"}
+
+    own_network(inside)
+
+
+def test_only_one_cable_fails_where_one_is_wrong(rundir: RunDir, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (cables, tunnels):
+        monkeypatch.setattr(module, "ACCOUNT", account)
+
+    def inside() -> None:
+        wrong = cable("ethernet", "peer", id="lab", name="lab", port=7, device="lab0")
+        right = cable("tcp", "dial", peer_address="127.0.0.1")
+        first = cables.present(rundir, [wrong, right], Keys(), purge=True, check=False)
+        assert [(r["name"], r.get("msg", "")) for r in first] == [("lab", "this host has no interface lab0"), ("lan0 pnode-0001", "")]
+        second = cables.present(rundir, [wrong, right], Keys(), purge=True, check=False)
+        assert [(r["changed"], r["reason"]) for r in second] == [(True, "not finished"), (False, "")]
+        assert cables.keeper(rundir)
+        results = cables.absent(rundir, ["lab", "lan0-1", "never"], check=False)
+        assert [(r["id"], r["changed"]) for r in results] == [("lab", True), ("lan0-1", True), ("never", False)]
+        assert not cables.keeper(rundir)
+        assert cables.known(rundir) == []
+
+    own_network(inside)
