@@ -90,13 +90,13 @@ def share_server(settings: Settings) -> dict[str, Any]:
 def mounts(settings: Settings, server: str) -> list[dict[str, str]]:
     """Return the document's ``guest.mounts``, lines of an fstab.
 
-    ``server`` is the guest's pnode as the guest reaches it, its address on the control net; empty where there is no control net.
+    ``server`` is the guest's pnode as the guest reaches it, its address on the control net; empty where it has none of its own.
     Raises TopologyError when the shares need one.
     """
     if not settings.shares:
         return []
     if settings.share_transport == "diod" and not server:
-        raise TopologyError("shares are reached over the control net, and control_mode is none: set share_transport to virtio")
+        raise TopologyError("shares by diod are reached over a control net of mode nat or ports: set control_mode so, or share_transport to virtio")
     found = []
     for number, share in enumerate(settings.shares):
         common = f"{'rw' if share.writable else 'ro'},nosuid,nodev,version=9p2000.L,access=any,cache=mmap"

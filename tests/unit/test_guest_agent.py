@@ -262,3 +262,85 @@ def test_routes_are_installed_by_name(tmp_path: Path) -> None:
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not here")
 def test_shellcheck() -> None:
     subprocess.run(["shellcheck", *(str(GUEST / name) for name in ("init", "benito-agent", "routes.sh"))], check=True)
+
+
+CLIENT = {
+    **FILES,
+    "interfaces": FILES["interfaces"].replace("10.0.0.1/30", "-"),
+    "dhcp": "client eth1 10.0.0.1/30\n",
+}
+
+
+def test_an_address_that_is_to_come_holds_nothing_up(guest: Guest) -> None:
+    guest.boot(CLIENT)
+    assert guest.state("booted") == ["boot 6.1.0", "configured k1", "booted 1.50"]
+    [batch] = guest.batches()
+    assert "link set dev eth1 up" in batch
+    assert not [line for line in batch if "10.0.0.1" in line or line.startswith("route replace 10.1.0.0/24")]
+    assert guest.read("var/emulab/boot/ifmap") == "eth1 10.0.0.1 020000000002\n"
+
+
+def lease(guest: Guest, event: str, address: str) -> str:
+    """Call the agent as udhcpc does; return what it says to the host."""
+    environment = {**os.environ, "BENITO_ROOT": str(guest.root), "interface": "eth1", "ip": address, "mask": "30"}
+    said = guest.root / "said"
+    words = [*guest.shell, str(GUEST / "benito-agent"), event]
+    subprocess.run(["sh", "-c", 'exec "$@" 3>"$0"', str(said), *words], env=environment, check=True)
+    return said.read_text()
+
+
+def test_a_lease_brings_the_address_and_its_routes(guest: Guest) -> None:
+    guest.boot(CLIENT)
+    guest.state("booted")
+    place = guest.root / "run/benito/dhcp/eth1"
+    # ip reads its batches from a file or from its input.
+    guest.write("sbin/ip", f'#!/bin/sh\n[ "$2" != -batch ] && echo "$@" >>{guest.root}/ip.log || cat >>{guest.root}/ip.log\n')
+    guest.write("ip.log", "")
+    assert lease(guest, "bound", "10.0.0.1") == ""
+    assert guest.read("ip.log").splitlines() == [
+        "address replace 10.0.0.1/30 brd + dev eth1",
+        "route replace 10.1.0.0/24 via 10.0.0.2 dev eth1",
+    ]
+    assert (place / "address").read_text() == "10.0.0.1/30\n"
+    assert lease(guest, "bound", "10.0.0.9") == "error dhcp eth1: it was given 10.0.0.9/30, and 10.0.0.1/30 was planned\n"
+    assert lease(guest, "renew", "10.0.0.9") == "", "said once"
+    assert lease(guest, "bound", "10.0.0.1") == "mended dhcp eth1\n"
+    lease(guest, "deconfig", "")
+    assert not (place / "address").exists()
+
+
+def test_an_interface_that_is_given_its_address_after_all(guest: Guest) -> None:
+    guest.boot(CLIENT)
+    guest.state("booted")
+    guest.write("run/benito/dhcp/eth1/address", "10.0.0.1/30\n")
+    guest.send({**FILES, "key": "k2\n"})
+    guest.state("configured k2")
+    assert not (guest.root / "run/benito/dhcp/eth1").exists()
+    assert "address replace 10.0.0.1/30 brd + dev eth1" in guest.batches()[-1]
+
+
+def test_a_server_leases_what_is_planned_and_nothing_to_strangers(guest: Guest) -> None:
+    leases = "server eth1 30\nlease eth1 02:00:00:00:00:09 10.0.0.2 beta\n"
+    guest.boot({**FILES, "dhcp": leases})
+    guest.state("booted")
+    lines = guest.read("run/benito/dhcp/eth1/udhcpd.conf").splitlines()
+    assert {"interface eth1", "start 10.0.0.2", "end 10.0.0.2", "option subnet 255.255.255.252"} <= set(lines)
+    assert [line for line in lines if line.startswith("static_lease")] == ["static_lease 02:00:00:00:00:09 10.0.0.2"]
+    assert guest.state("booted")[1] == "configured k1"
+
+
+def test_a_mount_that_fails_is_said_and_the_start_command_runs(guest: Guest) -> None:
+    guest.write("proc/mounts", "")
+    guest.boot({**FILES, "mounts": "nowhere /data no-such-fs ro\n", "start_command": "true\n"})
+    lines = guest.state("start-command exit")
+    assert lines[:3] == ["boot 6.1.0", "configured k1", "booted 1.50"]
+    [error] = [line for line in lines if line.startswith("error")]
+    assert error.startswith("error mount /data: ")
+    assert lines.index(error) < lines.index("start-command running")
+
+
+def test_shaping_that_cannot_be_is_an_error(guest: Guest) -> None:
+    guest.boot({**FILES, "netem": "bn-nowhere out delay 5ms\n"})
+    lines = guest.state("booted")
+    assert lines[1].startswith("error netem bn-nowhere out: ")
+    assert "configured k1" not in lines

@@ -34,6 +34,13 @@ def test_a_configuration_that_applies_ends_the_errors_before_it() -> None:
     assert parse("boot a\nerror one\nconfigured k\nerror two\n").errors == ("two",)
 
 
+def test_what_is_mended_is_no_error_any_more() -> None:
+    said = "configured k\nerror mount /a: gone\nerror mount /ab: gone\nerror dhcp eth1: no\n"
+    assert parse(said + "mended mount /a\n").errors == ("mount /ab: gone", "dhcp eth1: no")
+    assert parse(said + "mended mount /a\n").faults == 3
+    assert parse(said + "mended\n").errors == parse(said).errors
+
+
 def test_what_is_not_understood_is_passed_over() -> None:
     assert parse("hello\nboots\nstart-command\nstart-command exit x\nstart-command exit\nBOOT x\n booted 1\n") == BootState()
     assert parse("booted soon\n") == BootState(booted=True)

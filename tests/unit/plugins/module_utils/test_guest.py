@@ -22,6 +22,7 @@ NIC = {
     "prefix": 24,
 }
 CONTROL = {"mac": "02:00:00:00:00:02", "address": "172.20.5.2", "tap": "bn0123456789"}
+MOUNT = {"source": "172.20.5.1", "directory": "/users", "type": "9p"}
 ROUTE = {"to": "10.1.2.0/24", "via": "10.0.0.2", "device": "eth1"}
 
 
@@ -88,6 +89,17 @@ BAD_NAMES = ["", "a,b", "a b", "../a", "-a", ".", "a\n", "é", "a" * 65]
         ({"routes": [{**ROUTE, "via": "b"}]}, "next hop"),
         ({"routes": [{**ROUTE, "device": "eth1; reboot"}]}, "device"),
         ({"unreachable": ["10.0.0.1/8"]}, "unreachable"),
+        ({"interfaces": [{**NIC, "dhcp": "serve"}]}, "dhcp"),
+        ({"interfaces": [{**NIC, "netem": {"out": {"loss": 7}}}]}, "loss"),
+        ({"mounts": [{**MOUNT, "source": "a b"}]}, "source"),
+        ({"mounts": [{**MOUNT, "directory": "users"}]}, "directory"),
+        ({"mounts": [{**MOUNT, "directory": "/a/../b"}]}, "directory"),
+        ({"mounts": [{**MOUNT, "type": "9p x"}]}, "type"),
+        ({"mounts": [{**MOUNT, "options": "ro\nx"}]}, "options"),
+        ({"shares": [{"tag": "t" * 32, "path": "/srv"}]}, "tag"),
+        ({"shares": [{"tag": "t", "path": "/srv,readonly=off"}]}, "path"),
+        ({"dhcp": [{"device": "eth1", "prefix": 24, "leases": [["x", "10.0.0.1", "a"]]}]}, "MAC of a lease"),
+        ({"dhcp": [{"device": "eth1", "prefix": 24, "leases": [["02:00:00:00:00:01", "10.0.0", "a"]]}]}, "address of a lease"),
     ],
 )
 def test_what_is_wrong_is_refused_with_what_would_be_right(change: dict[str, Any], what: str) -> None:
@@ -113,3 +125,11 @@ def test_refusals_stay_short() -> None:
     with pytest.raises(GuestError) as caught:
         Guest.from_options({"name": "n" * 5000, "image": "i" * 5000})
     assert len(str(caught.value)) < 300
+
+
+def test_shares_by_virtio_and_interfaces_need_room() -> None:
+    share = {"tag": "s", "path": "/srv"}
+    with pytest.raises(GuestError, match="at most 8 shares"):
+        Guest.from_options({"name": "n-0", "shares": [share] * 9})
+    with pytest.raises(GuestError, match="at most 116 interfaces"):
+        Guest.from_options({"name": "n-0", "shares": [share], "interfaces": [NIC] * 117})

@@ -198,3 +198,30 @@ def test_behind_a_local_resolver_stand_the_real_ones(monkeypatch: pytest.MonkeyP
     texts = {"/etc/resolv.conf": "nameserver 127.0.0.53\n", "/run/systemd/resolve/resolv.conf": "nameserver 192.0.2.7\n"}
     monkeypatch.setattr(guest_config, "open", lambda name, **dummy: io.StringIO(texts[name]), raising=False)
     assert host_resolver() == "nameserver 192.0.2.7\n"
+
+
+def test_services_are_files_of_their_own(make_guest: Callable[..., Guest]) -> None:
+    plain = files(make_guest())
+    assert not {"mounts", "dhcp", "netem"} & set(plain)
+    mac = "02:00:00:00:00:09"
+    lan = {"name": "i", "substrate": "l", "switch": "l", "port": 1, "prefix": 24}
+    netem = {"out": {"latency": 5}, "in": {"loss": 0.1}}
+    guest = make_guest(
+        interfaces=0,
+        mounts=[{"source": "172.20.5.1", "directory": "/users", "type": "9p", "options": "_netdev,aname=/users"}],
+        dhcp=[{"device": "eth2", "prefix": 24, "leases": [[mac, "10.0.1.7", "b"]]}],
+    )
+    nics = Guest.from_options(
+        {
+            "name": "n-0",
+            "interfaces": [
+                {**lan, "mac": "02:00:00:00:00:01", "device": "eth1", "address": "10.0.0.1", "dhcp": "client", "netem": netem},
+                {**lan, "mac": "02:00:00:00:00:02", "device": "eth2", "address": "10.0.1.1", "dhcp": "server"},
+            ],
+        }
+    ).nics
+    found = files(dataclasses.replace(guest, nics=nics))
+    assert found["interfaces"].splitlines() == ["02:00:00:00:00:01 eth1 - i l", "02:00:00:00:00:02 eth2 10.0.1.1/24 i l"]
+    assert found["mounts"] == "172.20.5.1 /users 9p _netdev,aname=/users\n"
+    assert found["dhcp"] == f"client eth1 10.0.0.1/24\nserver eth2 24\nlease eth2 {mac} 10.0.1.7 b\n"
+    assert found["netem"] == "eth1 out limit 100000 delay 5ms\neth1 in limit 100000 loss 10%\n"

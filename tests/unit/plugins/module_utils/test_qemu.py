@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import string
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -157,9 +159,9 @@ def started(
     if not shutil.which("qemu-system-x86_64"):
         pytest.fail("qemu-system-x86_64 is missing")
 
-    def start(interfaces: int, ports: int = 160) -> tuple[Guest, Process]:
+    def start(interfaces: int, ports: int = 160, **more: Any) -> tuple[Guest, Process]:
         vde.start(rundir, vde.Switch("lan0", "lan0", ports))
-        guest = make_guest(interfaces=interfaces)
+        guest = make_guest(interfaces=interfaces, **more)
         path = qemu.files(rundir, guest)
         own_directory(rundir.guest(guest.id), account)
         own_directory(path["io"], account)
@@ -215,3 +217,17 @@ def test_without_a_switch_a_plug_cannot_be_put_in(rundir: RunDir, started: Calla
     assert stop(process)
     with pytest.raises(QmpError, match="does not answer"):
         qemu.replug(rundir, guest, 0)
+
+
+@pytest.mark.parametrize("interfaces", [0, 30, 116])
+def test_qemu_takes_shares_beside_interfaces(rundir: RunDir, started: Callable[..., tuple[Guest, Process]], interfaces: int) -> None:
+    directory = f"{rundir.root}/files"
+    os.mkdir(directory, 0o755)
+    shares = [{"tag": f"share{number}", "path": directory, "writable": number % 2} for number in range(8)]
+    guest, dummy = started(interfaces, ports=2 * interfaces + 32, shares=shares)
+    argv = qemu.command(rundir, guest, MACHINE)
+    assert f"local,id=share0,path={directory},security_model=none,readonly=on" in argv
+    assert f"local,id=share1,path={directory},security_model=none,readonly=off" in argv
+    with Qmp(qemu.files(rundir, guest)["qmp"]) as qmp:
+        made = qmp.execute("qom-list", path="/machine/peripheral-anon")
+    assert sum(device["type"] == "child<virtio-9p-pci>" for device in made) == 8

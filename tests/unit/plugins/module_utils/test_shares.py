@@ -101,7 +101,7 @@ def a_guest(rundir: RunDir) -> Iterator[Callable[..., Client]]:
 
 def refused(action: Callable[[], object]) -> int:
     """Return the number of the error that an action ends with."""
-    with pytest.raises(OSError) as caught:  # noqa: PT011
+    with pytest.raises(OSError) as caught:
         action()
     return caught.value.errno or 0
 
