@@ -234,10 +234,10 @@ class Porter(asyncio.DatagramProtocol):
         """Keep what answers go out by."""
         self.transport = transport
 
-    def datagram_received(self, data: bytes, sender: Any) -> None:
+    def datagram_received(self, data: bytes, addr: Any) -> None:
         """Say whether our end is plugged in."""
         if self.transport and data == self.greeting:
-            self.transport.sendto(self.greeting + (b"+" if self.plugged else b"-"), sender)
+            self.transport.sendto(self.greeting + (b"+" if self.plugged else b"-"), addr)
 
 
 class Line:
@@ -494,7 +494,8 @@ class Keeper:
                 text = file.read()
             wanted = {entry["id"]: entry for entry in json.loads(text)["cables"]}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"keeper.json: {error}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"keeper.json: {error}\n")
+            sys.stderr.flush()
             return
         gone = [id_ for id_, (entry, dummy) in self.lines.items() if wanted.get(id_) != entry]
         await self.end(gone)

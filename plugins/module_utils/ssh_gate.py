@@ -15,7 +15,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
 from typing import Any
 
@@ -107,4 +106,4 @@ if __name__ == "__main__":
     try:
         main(os.path.dirname(os.path.abspath(__file__)))
     except (Refused, OSError, ValueError, KeyError) as problem:
-        sys.exit(f"benito: {problem}")
+        raise SystemExit(f"benito: {problem}") from None

@@ -92,27 +92,35 @@ class Host:
         assert out.strip().startswith("{"), out
         return json.loads(out)
 
-    def switch(self, experiment: dict[str, str] = EXPERIMENT, names: tuple[str, ...] = ("lan0",)) -> dict[str, Any]:
-        return self.module("vde_switch", experiment=experiment, switches=[{"name": name, "id": name, "ports": 32} for name in names])
-
-    def cables(self, *cables: dict[str, Any], experiment: dict[str, str] = EXPERIMENT, **more: Any) -> dict[str, Any]:
-        key = "key" if experiment == EXPERIMENT else "other"
+    def switch(self, experiment: dict[str, str] | None = None, names: tuple[str, ...] = ("lan0",)) -> dict[str, Any]:
         return self.module(
-            "cable", experiment=experiment, cables=list(cables), key=self.keys[key], public_key=self.keys[f"{key}_pub"], **more
+            "vde_switch", experiment=experiment or EXPERIMENT, switches=[{"name": name, "id": name, "ports": 32} for name in names]
         )
 
-    def info(self, experiment: dict[str, str] = EXPERIMENT) -> dict[str, Any]:
-        found = self.module("cable_info", experiment=experiment)["cables"]
+    def cables(self, *cables: dict[str, Any], experiment: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+        key = "other" if experiment else "key"
+        return self.module(
+            "cable",
+            experiment=experiment or EXPERIMENT,
+            cables=list(cables),
+            key=self.keys[key],
+            public_key=self.keys[f"{key}_pub"],
+            **more,
+        )
+
+    def info(self, experiment: dict[str, str] | None = None) -> dict[str, Any]:
+        found = self.module("cable_info", experiment=experiment or EXPERIMENT)["cables"]
         return found[0] if found else {}
 
-    def says(self, state: str, experiment: dict[str, str] = EXPERIMENT) -> Callable[[], bool]:
+    def says(self, state: str, experiment: dict[str, str] | None = None) -> Callable[[], bool]:
         return lambda: self.info(experiment).get("state") == state
 
-    def swap_out(self, experiment: dict[str, str] = EXPERIMENT) -> dict[str, Any]:
-        return self.module("experiment", project=experiment["project"], experiment=experiment["experiment"], state="absent")
+    def swap_out(self) -> dict[str, Any]:
+        return self.module("experiment", project=EXPERIMENT["project"], experiment=EXPERIMENT["experiment"], state="absent")
 
-    def plug_in(self, experiment: dict[str, str] = EXPERIMENT) -> str:
+    def plug_in(self, experiment: dict[str, str] | None = None) -> str:
         """Plug a machine into the switch: a namespace of its own, with the address 10.0.0.INDEX."""
+        experiment = experiment or EXPERIMENT
         name = f"{self.name}-{experiment['experiment']}"
         if name in self.machines:
             self.machines.pop(name).kill()
