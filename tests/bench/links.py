@@ -1,0 +1,112 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What switches, cables and shapers cost: `python tests/bench/links.py`, as root, prints a Markdown table.
+
+Needs iperf3 and openssh-server. Everything happens in network namespaces: the nodes, and for cables the two hosts between them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from wires import Wires, run  # noqa: E402
+
+from tests.integration import test_cables as cabled  # noqa: E402
+
+INSIDE = "BENITO_BENCH_NETWORK"
+SECONDS = 5
+
+
+def in_node(node: str, *words: str) -> str:
+    """Run a command in a node."""
+    return run("ip", "netns", "exec", node, *words)
+
+
+def round_trip(node: str, goal: str) -> str:
+    """Return the middle of 500 round trips, in ms."""
+    in_node(node, "ping", "-c", "3", "-i", "0.2", goal)
+    times = sorted(float(t) for t in re.findall(r"time=([0-9.]+)", in_node(node, "ping", "-c", "500", "-i", "0.01", goal)))
+    return f"{times[len(times) // 2]:.2f}"
+
+
+def throughput(node: str, other: str, goal: str) -> tuple[str, str]:
+    """Return what one TCP connection gets, in Mb/s: from the node, and to it."""
+    found = []
+    for direction in ((), ("--reverse",)):
+        server = subprocess.Popen(["ip", "netns", "exec", other, "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
+        time.sleep(0.3)
+        out = in_node(node, "iperf3", "-J", "-c", goal, "-t", str(SECONDS), "-O", "1", *direction)
+        server.wait(timeout=20)
+        found.append(f"{json.loads(out)['end']['sum_received']['bits_per_second'] / 1e6:.0f}")
+    return found[0], found[1]
+
+
+@contextlib.contextmanager
+def one_switch() -> Iterator[tuple[str, str, str]]:
+    """Yield two nodes on one switch: their names, and the address of the second."""
+    with Wires(1, shaped=False) as wires:
+        yield wires.nodes[0], wires.nodes[1], "10.0.0.2"
+
+
+@contextlib.contextmanager
+def shaped() -> Iterator[tuple[str, str, str]]:
+    """Yield two nodes with a shaper each that has no values."""
+    with Wires(1) as wires:
+        yield wires.nodes[0], wires.nodes[1], "10.0.0.2"
+
+
+def cable(transport: str) -> Callable[[], contextlib.AbstractContextManager[tuple[str, str, str]]]:
+    """Return what makes two nodes on two hosts with a cable between their switches."""
+
+    @contextlib.contextmanager
+    def make() -> Iterator[tuple[str, str, str]]:
+        with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+            keys = cabled.make_keys(Path(directory))
+            one, two = stack.enter_context(cabled.two_hosts(keys, Path(directory)))
+            cabled.connect(one, two, transport)
+            name = cabled.EXPERIMENT["experiment"]
+            yield f"{one.name}-{name}", f"{two.name}-{name}", "10.0.0.2"
+
+    return make
+
+
+ROWS = {
+    "one switch": one_switch,
+    "two switches, cable ssh": cable("ssh"),
+    "two switches, cable tcp": cable("tcp"),
+    "two switches, cable udp": cable("udp"),
+    "two switches, cable vxlan": cable("vxlan"),
+    "one switch, a shaper without values at each end": shaped,
+}
+
+
+def main() -> None:
+    """Print the table."""
+    if os.geteuid() != 0:
+        sys.exit("links.py makes network namespaces: run it as root")
+    if INSIDE not in os.environ:
+        os.execvpe("unshare", ["unshare", "--net", sys.executable, *sys.argv], {**os.environ, INSIDE: "1"})
+    # Frames that a socket may hold: what systemd sets at boot.
+    Path("/proc/sys/net/unix/max_dgram_qlen").write_text("512")
+    print("| between two nodes | round trip, ms | TCP there, Mb/s | TCP back, Mb/s |\n| --- | --- | --- | --- |", flush=True)
+    for what, make in ROWS.items():
+        with make() as (node, other, goal):
+            trip = round_trip(node, goal)
+            there, back = throughput(node, other, goal)
+            print(f"| {what} | {trip} | {there} | {back} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
