@@ -225,8 +225,9 @@ async def exactly(connection: socket.socket, count: int) -> bytes:
 class Porter(asyncio.DatagramProtocol):
     """Answers the supervisor at the other end of a cable."""
 
-    def __init__(self, greeting: bytes) -> None:
+    def __init__(self, greeting: bytes, heard: asyncio.Event) -> None:
         self.greeting = greeting
+        self.heard = heard
         self.plugged = False
         self.transport: asyncio.DatagramTransport | None = None
 
@@ -237,6 +238,7 @@ class Porter(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: Any) -> None:
         """Say whether our end is plugged in."""
         if self.transport and data == self.greeting:
+            self.heard.set()
             self.transport.sendto(self.greeting + (b"+" if self.plugged else b"-"), addr)
 
 
@@ -248,6 +250,8 @@ class Line:
         self.board = board
         self.arrived: asyncio.Queue[socket.socket] = asyncio.Queue()
         self.porter: Porter | None = None
+        # The peer was heard: no reason to wait any longer.
+        self.heard = asyncio.Event()
 
     def note(self, state: str, detail: str = "", crew: Crew | None = None) -> None:
         """Say how the cable is."""
@@ -279,7 +283,9 @@ class Line:
                 pause = next_pause(pause, time.monotonic() - began)
                 # One that listens waits for its peer, which takes a pause itself.
                 if not (listening and not listening.done()):
-                    await asyncio.sleep(pause)
+                    self.heard.clear()
+                    await asyncio.sleep(FIRST)
+                    await first(self.heard.wait(), timeout=max(0.0, pause - FIRST))
         finally:
             if listening:
                 listening.cancel()
@@ -384,7 +390,7 @@ class Line:
     async def _datagram(self, crew: Crew) -> None:
         loop = asyncio.get_running_loop()
         if not self.porter:
-            porter = Porter(self.entry["greeting"].encode())
+            porter = Porter(self.entry["greeting"].encode(), self.heard)
             await loop.create_datagram_endpoint(lambda: porter, sock=self._datagrams())
             self.porter = porter
         address, dummy = await self._knock()
