@@ -280,12 +280,12 @@ def test_an_address_that_is_to_come_holds_nothing_up(guest: Guest) -> None:
     assert guest.read("var/emulab/boot/ifmap") == "eth1 10.0.0.1 020000000002\n"
 
 
-def lease(guest: Guest, event: str, address: str) -> str:
+def lease(guest: Guest, event: str, address: str, device: str = "eth1", **more: str) -> str:
     """Call the agent as udhcpc does; return what it says to the host."""
-    environment = {**os.environ, "BENITO_ROOT": str(guest.root), "interface": "eth1", "ip": address, "mask": "30"}
+    environment = {**os.environ, "BENITO_ROOT": str(guest.root), "interface": device, "ip": address, "mask": "30", **more}
     said = guest.root / "said"
     words = [*guest.shell, str(GUEST / "benito-agent"), event]
-    subprocess.run(["sh", "-c", 'exec "$@" 3>"$0"', str(said), *words], env=environment, check=True)
+    subprocess.run(["sh", "-c", 'exec "$@" 7>"$0"', str(said), *words], env=environment, check=True)
     return said.read_text()
 
 
@@ -307,6 +307,22 @@ def test_a_lease_brings_the_address_and_its_routes(guest: Guest) -> None:
     assert lease(guest, "bound", "10.0.0.1") == "mended dhcp eth1\n"
     lease(guest, "deconfig", "")
     assert not (place / "address").exists()
+
+
+def test_what_the_labs_server_gives_is_reported(guest: Guest) -> None:
+    interfaces = FILES["interfaces"].replace("192.168.77.1/24", "-")
+    guest.boot({**FILES, "interfaces": interfaces, "gateway": "", "dhcp": "client eth0 -\n"})
+    assert guest.state("booted") == ["boot 6.1.0", "configured k1", "booted 1.50"]
+    assert not (guest.root / "var/emulab/boot/myip").exists()
+    guest.write("sbin/ip", f'#!/bin/sh\n[ "$2" != -batch ] && echo "$@" >>{guest.root}/ip.log || cat >>{guest.root}/ip.log\n')
+    guest.write("ip.log", "")
+    assert lease(guest, "bound", "192.0.2.40", "eth0", mask="24", router="192.0.2.1 192.0.2.2") == "control-address 192.0.2.40\n"
+    assert guest.read("ip.log").splitlines() == [
+        "address replace 192.0.2.40/24 brd + dev eth0",
+        "route replace default via 192.0.2.1 dev eth0",
+    ]
+    files = [guest.read(f"var/emulab/boot/{name}").strip() for name in ("myip", "mynetmask", "routerip", "controlif")]
+    assert files == ["192.0.2.40", "255.255.255.0", "192.0.2.1", "eth0"]
 
 
 def test_an_interface_that_is_given_its_address_after_all(guest: Guest) -> None:
