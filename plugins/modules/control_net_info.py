@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: control_net_info
 short_description: Facts about the control net of an experiment on a host
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Says whether the control net is as it was made, and what is missing when it is not.
 extends_documentation_fragment:

@@ -41,6 +41,13 @@ def test_what_is_mended_is_no_error_any_more() -> None:
     assert parse(said + "mended\n").errors == parse(said).errors
 
 
+def test_an_address_of_the_labs_server_is_of_this_boot() -> None:
+    assert parse("boot x\ncontrol-address 192.0.2.7\n").control_address == "192.0.2.7"
+    assert parse("boot x\ncontrol-address 192.0.2.7\ncontrol-address 192.0.2.8\n").control_address == "192.0.2.8"
+    assert parse("boot x\ncontrol-address 192.0.2.7\nboot x\n").control_address == ""
+    assert parse("boot x\ncontrol-address 192.0.2.7; reboot\n").control_address == ""
+
+
 def test_what_is_not_understood_is_passed_over() -> None:
     assert parse("hello\nboots\nstart-command\nstart-command exit x\nstart-command exit\nBOOT x\n booted 1\n") == BootState()
     assert parse("booted soon\n") == BootState(booted=True)
