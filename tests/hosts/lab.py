@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,8 @@ def hosts(network: Network) -> Iterator[list[Host]]:
 
 def main(command: list[str]) -> int:
     """Open the lab and run a command in it."""
+    # Whoever ends it wants it taken away, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with network() as net, hosts(net) as made:
         for host in made:
             print(f"{host.name}  {host.address}  from outside: {' '.join(host.argv('bash'))}", file=sys.stderr)

@@ -38,7 +38,7 @@ CAPABILITIES = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_NET_RAW")
 # $1 the mount's options, $2 where to, $3... the directories of its control groups, then -- and the command.
 START = """
 mount -t overlay overlay -o "$1" "$2" && shift 2 || exit 1
-while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done
+while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exit 1; shift; done
 shift
 exec "$@"
 """
@@ -155,11 +155,11 @@ class Host:
             *("--resolv-conf=off", "--timezone=off", "--network-bridge=lan", f"--network-veth-extra={self.wire}:wire0"),
         ]
         overlay = f"lowerdir={self.root},upperdir={files / 'upper'},workdir={files / 'work'}"
-        # It ends with us, however we end.
-        alone = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "sh", "-c", START, "sh"]
+        # It ends with us, however we end: its process namespace ends with its first process, that with its parent, and that with us.
+        alone = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
         with (files / "console").open("ab") as console:
             self.supervisor = subprocess.Popen(
-                [*alone, overlay, str(files / "root"), *map(str, self.groups), "--", *command],
+                [*alone, "sh", "-c", START, "sh", overlay, str(files / "root"), *map(str, self.groups), "--", *command],
                 env={"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"},
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -181,25 +181,20 @@ class Host:
         """Look for the process that is PID 1 inside."""
         assert self.supervisor is not None
         assert self.supervisor.poll() is None, (self.directory / "console").read_text(errors="replace")[-2000:]
-        with contextlib.suppress(OSError, ValueError, StopIteration):
-            for child in Path(f"/proc/{self.supervisor.pid}/task/{self.supervisor.pid}/children").read_text().split():
-                status = Path(f"/proc/{child}/status").read_text()
-                if next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1] == "1":
-                    self.leader = int(child)
-                    return True
+        with contextlib.suppress(OSError, ValueError):
+            for nspawn in children(self.supervisor.pid):
+                for child in children(nspawn):
+                    if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
+                        self.leader = child
+                        return True
         return False
 
     def power_off(self) -> None:
         """Pull the plug: nothing on it is told, and its files stay as they are."""
         assert self.supervisor is not None
-        if self.leader:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.leader, signal.SIGKILL)
-        try:
-            self.supervisor.wait(20)
-        except subprocess.TimeoutExpired:
-            self.supervisor.kill()
-            self.supervisor.wait(20)
+        self.supervisor.kill()
+        self.supervisor.wait(20)
+        assert wait_for(lambda: not Path(f"/proc/{self.leader}").exists(), 20)
         self.supervisor, self.leader = None, 0
         remove_groups(self.groups)
 
@@ -322,6 +317,11 @@ for entry in os.listdir("/proc"):
             found[entry] = words, (marks or [""])[0]
 print(json.dumps(found))
 """
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def make_groups(name: str) -> list[Path]:
