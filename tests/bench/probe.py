@@ -38,11 +38,11 @@ def opened(address: str = "") -> socket.socket:
 
 
 def paced(count: int, interval: float) -> Iterator[int]:
-    """Yield numbers, none before its time."""
+    """Yield numbers, none much before its time: waking up for every frame would cost more than sending it."""
     start = time.monotonic()
     for number in range(count):
         wait = start + number * interval - time.monotonic()
-        if wait > 0:
+        if wait > 0.001:
             time.sleep(wait)
         yield number
 
