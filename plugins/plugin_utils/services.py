@@ -96,7 +96,7 @@ def mounts(settings: Settings, server: str) -> list[dict[str, str]]:
     if not settings.shares:
         return []
     if settings.share_transport == "diod" and not server:
-        raise TopologyError("shares by diod are reached over a control net of mode nat or ports: set control_mode so, or share_transport to virtio")
+        raise TopologyError("shares by diod are reached over a control net of mode nat or ports: set that, or share_transport to virtio")
     found = []
     for number, share in enumerate(settings.shares):
         common = f"{'rw' if share.writable else 'ro'},nosuid,nodev,version=9p2000.L,access=any,cache=mmap"

@@ -80,7 +80,9 @@ class Guest:
             config.write_bytes(archive(files))
         self.port = os.open(self.root / "dev/vport1p1", os.O_RDWR)
         environment = {**os.environ, "BENITO_ROOT": str(self.root)}
-        self.process = subprocess.Popen([*self.shell, str(GUEST / "benito-agent")], env=environment, start_new_session=True)
+        # In a network of its own: busybox's shell has udhcpc and tc built in, and here they must find no interface of this machine.
+        apart = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
+        self.process = subprocess.Popen([*apart, *self.shell, str(GUEST / "benito-agent")], env=environment, start_new_session=True)
 
     def send(self, files: dict[str, str]) -> None:
         message = archive(files)
