@@ -50,6 +50,9 @@ class Done:
         return next(line.split() for line in reversed(self.out.splitlines()) if line.split()[:1] == [node])
 
 
+OTHER_RUN = re.compile(rf"benito-[a-z]+[0-9]*-(?!{os.getpid()}\b)[0-9]+")
+
+
 class Lab:
     """A network namespace with everything a user of the checkout has."""
 
@@ -113,7 +116,8 @@ class Lab:
             "mounts": {
                 line for line in Path("/proc/self/mounts").read_text().splitlines() if "benito" in line and "/run/netns" not in line
             },
-            "namespaces": {name for name in os.listdir("/run/netns") if "benito" in name},
+            # Those of other runs of tests, which bear another number, come and go.
+            "namespaces": {name for name in os.listdir("/run/netns") if "benito" in name and not OTHER_RUN.match(name)},
             "directories": {path.name for path in STATE.glob(f"{PROJECT}.*")},
             "state": {str(path.relative_to(self.home)) for path in self.state.rglob("*")} if self.state.exists() else set(),
             "sockets": {line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines() if f"{STATE}/{PROJECT}." in line},
