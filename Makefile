@@ -7,11 +7,11 @@
 export TOPOLOGY
 export PYTHON ?= python3
 
-.PHONY: help setup swapin swapout status test lint clean
+.PHONY: help setup swapin swapout status test test-hosts lint clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 	@echo
 	@echo "  TOPOLOGY=examples/pair.topdl   the experiment to swap in or out, or to look at"
 	@echo "  ARGS='-e benito_packing=5 -v'  further arguments of ansible-playbook"
@@ -32,6 +32,10 @@ status: setup ## say how the nodes of the experiment TOPOLOGY are
 test: ## run every linter and every test (needs root or sudo, takes some minutes)
 	@tools/setup.sh tests
 	@tests/run.sh $(STEPS)
+
+test-hosts: ## run the tests that need several hosts, made for the purpose (needs root or sudo, takes longer)
+	@tools/setup.sh tests
+	@tests/run.sh hosts
 
 lint: ## run the linters alone
 	@tools/setup.sh tests

@@ -4,14 +4,16 @@
 #
 # Run the tests, cheapest first, and stop at the first that fails.
 #
-#   tests/run.sh               all of them
+#   tests/run.sh               all of them but those that need hosts
+#   tests/run.sh hosts         those: experiments over three hosts
 #   tests/run.sh lint          the linters
 #   tests/run.sh unit sanity   these steps
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 lint=(ruff format mypy yamllint shellcheck licences ansible-lint)
-all=("${lint[@]}" unit docs changelog build sanity prepare molecule end-to-end many-hosts)
+all=("${lint[@]}" unit docs changelog build sanity prepare molecule end-to-end)
+hosts=(prepare prepare-hosts many-hosts)
 
 export PATH="$PWD/.venv/bin:$PATH"
 export ANSIBLE_CONFIG="$PWD/ansible.cfg"
@@ -41,11 +43,9 @@ step_changelog() { antsibull-changelog lint; }
 step_build() { tests/build.sh; }
 step_sanity() { tests/ansible_test.sh sanity; }
 
-# What the next three run on is fetched here: they have no way to the package mirrors.
-step_prepare() {
-    as_root ansible-playbook tests/integration/prepare.yml
-    as_root python -B -m tests.hosts.root
-}
+# What the others run on is fetched by these two: the others have no way to the package mirrors.
+step_prepare() { as_root ansible-playbook tests/integration/prepare.yml; }
+step_prepare-hosts() { as_root python -B -m tests.hosts.root; }
 
 # The scenarios make bridges and addresses: in a network of their own, nothing of it meets the host's.
 step_molecule() { as_root unshare --net --mount sh -c 'mount -t sysfs sysfs /sys && ip link set lo up && exec molecule test --all'; }
@@ -99,9 +99,10 @@ for word in "${@:-all}"; do
     case $word in
         all) steps+=("${all[@]}") ;;
         lint) steps+=("${lint[@]}") ;;
+        hosts) steps+=("${hosts[@]}") ;;
         *)
             if ! declare -F "step_$word" >/dev/null; then
-                echo "tests: no step is called $word; there are: lint ${all[*]}" >&2
+                echo "tests: no step is called $word; there are: lint hosts ${all[*]} ${hosts[*]:1}" >&2
                 exit 2
             fi
             steps+=("$word")
