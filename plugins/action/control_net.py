@@ -14,7 +14,7 @@ from ansible.plugins.action import ActionBase
 
 PAUSE = 1.0
 # Seconds a host has, after its deadline, to put its interface back and be reached again.
-RETURN = 20.0
+COMES_BACK = 20.0
 
 
 class ActionModule(ActionBase):
@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
         """Ask until there is an answer, be it that the host has given up waiting."""
         control = self._task.args["control"]
         arguments = {**self._task.args, "state": "confirmed"}
-        end = time.monotonic() + int(control.get("deadline") or 30) + RETURN
+        end = time.monotonic() + int(control.get("deadline") or 30) + COMES_BACK
         while True:
             try:
                 self._connection.reset()

@@ -20,9 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import control_bridge, host_links
-from .control_rules import ADMITTED as ADMITTED
-from .control_rules import ControlGuest, guarded, routed
-from .control_rules import label as label
+from .control_rules import ControlGuest, guarded, label, routed
 from .host_links import LinkError
 from .rundir import RunDir, existing, host_lock, read_json, remove, write_file, write_json
 

@@ -20,7 +20,8 @@ from typing import Any
 
 from . import host_links
 from .accounts import account
-from .control_net import ADMITTED, delete_table, label, listing
+from .control_net import delete_table, listing
+from .control_rules import ADMITTED, label
 from .errors import HostError
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .rundir import RunDir, passage, read_json, remove, write_file, write_json

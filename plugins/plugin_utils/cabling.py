@@ -96,22 +96,17 @@ def _ends(link: Link, placement: Placement, substrate: Substrate, ports: Mapping
         raise TopologyError(f"{said.name} is {one_line(said.value)}: it must be {', '.join(CABLES)}", said.where)
     usual = said.value.strip() if said else settings.cable
     vlan = _vlan(substrate)
-    free = iter(ports[link.name])
     legs: list[int] = []
-    for spoke in sorted(there):
-        if spoke == hub:
-            continue
+    for spoke, port in zip(sorted(set(there) - {hub}), ports[link.name], strict=True):
         transport = settings.cable_pairs.get(f"{min(hub, spoke)}/{max(hub, spoke)}", usual)
-        port = next(free)
         if transport == "ethernet":
             legs.append(spoke)
             continue
         yield link.name, transport, hub, spoke, port, port, None
     # All of them meet in the lab's network; a leg more at the hub and every switch that has one sees the others'.
     if legs:
-        port = ports[link.name][-1]
         for pnode in (hub, *legs):
-            yield link.name, "ethernet", pnode, None, port, None, vlan
+            yield link.name, "ethernet", pnode, None, ports[link.name][-1], None, vlan
 
 
 def _vlan(substrate: Substrate) -> int | None:

@@ -67,6 +67,6 @@ def test_a_host_that_gave_up_says_so_itself(run: Callable[..., Any]) -> None:
 
 
 def test_a_host_that_is_gone(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_net, "RETURN", -31)
+    monkeypatch.setattr(control_net, "COMES_BACK", -31)
     result, dummy = run(PENDING, UNREACHABLE)
     assert result["failed"] and "could not be reached again: no route to host" in result["msg"]
