@@ -10,6 +10,7 @@ environment, so that it is found when the records are lost.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import select
@@ -97,8 +98,8 @@ def spawn(
 ) -> Process:
     """Start a process that outlives us, with its output in the file ``log``.
 
-    Where systemd runs, the process gets a scope of its own in the slice ``benito.slice``, so that limits and clean stops
-    are systemd's; elsewhere it is a session of its own. This is the one place that decides.
+    Where systemd runs, the process gets a scope of its own in the experiment's slice, below ``benito.slice``, so that limits
+    and clean stops are systemd's; elsewhere it is a session of its own. This is the one place that decides.
     ``handles`` are descriptors it inherits under their numbers. ``console`` gives it a standard input that never ends:
     vde_switch takes the end of its input for a wish to stop. ``stdin`` is a descriptor it reads from instead.
     ``largest`` bounds, in bytes, each file it writes.
@@ -109,7 +110,7 @@ def spawn(
     command: list[str] = []
     identity: dict[str, Any] = {}
     if os.path.isdir(SYSTEMD):
-        command = ["systemd-run", "--scope", "--quiet", "--collect", "--slice=benito.slice"]
+        command = ["systemd-run", "--scope", "--quiet", "--collect", f"--slice={slice_of(mark)}"]
         command += [f"--unit={unit}-{os.urandom(3).hex()}.scope"] if unit else []
         # In a scope its own --uid would leave the process root's groups, and it would replace the program's name by its path.
         # These two take the argument vector as it is.
@@ -151,6 +152,25 @@ def spawn(
         time.sleep(0.005)
     child.kill()
     raise ProcessError(f"{os.path.basename(argv[0])} did not start within 10 s: {tail(log) or 'no output'}")
+
+
+def slice_of(mark: str) -> str:
+    """Return the name of systemd's slice for the processes with a mark, ``benito-lab:demo.slice``.
+
+    A dash means depth in such a name; it and whatever else is special is escaped as systemd does. A name that gets too long so,
+    or belongs to another root than the usual one, is a hash.
+    """
+    root, dummy, name = mark.partition(":")
+    escaped = "".join(c if re.match(r"[A-Za-z0-9_.:]", c) else f"\\x{ord(c):02x}" for c in name.replace("/", ":"))
+    if root != "/var/lib/benito" or len(escaped) > 200:
+        escaped = hashlib.sha256(mark.encode()).hexdigest()[:16]
+    return f"benito-{escaped}.slice"
+
+
+def end_slice(mark: str) -> None:
+    """Take the slice of a mark away, where systemd runs: it would stay when it is empty."""
+    if os.path.isdir(SYSTEMD):
+        subprocess.run(["systemctl", "stop", slice_of(mark)], check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
 
 
 def stop(process: Process | None, patience: float = 5.0, first: int = signal.SIGTERM) -> bool:

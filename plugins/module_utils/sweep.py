@@ -11,7 +11,7 @@ from functools import partial
 
 from . import cables, control_bridge, control_net, guest_status, host_links, lifecycle, shapers, shares, ssh_access, tunnels, vde
 from .errors import HostError
-from .processes import Process, marked, stop
+from .processes import Process, end_slice, marked, stop
 from .rundir import RunDir, existing, mark_of, remove
 
 
@@ -31,6 +31,7 @@ class Remains:
     interfaces: tuple[str, ...] = ()
     uplink: str = ""
     shapers: tuple[tuple[RunDir, str], ...] = ()
+    mark: str = ""
 
     def lines(self) -> list[str]:
         """Say it in words, one line each."""
@@ -67,7 +68,9 @@ def find(project: str, experiment: str, root: str) -> Remains:
     strays = tuple(sorted((p for p in marked(mark, f"{root}/") if p not in recorded), key=lambda p: p.pid))
     net = tuple(control_net.tables(mark)), tuple(host_links.marked(mark))
     back = tuple(tunnels.taken_by(root, mark))
-    return Remains(directories, guests, switches, strays, *net, servers, wires, doors, back, control_bridge.unused(root, mark), shaping)
+    return Remains(
+        directories, guests, switches, strays, *net, servers, wires, doors, back, control_bridge.unused(root, mark), shaping, mark
+    )
 
 
 def sweep(remains: Remains, root: str) -> None:
@@ -86,7 +89,8 @@ def sweep(remains: Remains, root: str) -> None:
         *(partial(host_links.delete, name) for name in remains.links),
     ]
     # The records go last, and only when nothing is left that they would be needed for.
-    last = [
+    last: list[Callable[[], object]] = [
+        *([partial(end_slice, remains.mark)] if remains.mark else []),
         *(partial(remove, rundir.path) for rundir in remains.directories),
         partial(control_net.restore_forwarding, root),
         partial(control_bridge.release, root),

@@ -49,6 +49,7 @@ def everything(hosts: list[Host]) -> dict[tuple[str, int], list[str]]:
     return {(host.name, pid): words for host in hosts if host.supervisor for pid, words in host.ours(f"{PROJECT}/campus").items()}
 
 
+SLICE = r"/benito.slice/benito-benito\x2dtest:campus.slice/"
 LASTING = ("qemu-system-x86_64", "vde_switch", "wirefilter")
 
 
@@ -129,7 +130,7 @@ def test_long_lived_processes_sit_in_the_slice_and_are_not_roots(hosts: list[Hos
                 continue
             seen.add(Path(words[0]).name)
             # What sshd lets in lives as long as its connection, and where sshd puts it.
-            assert host.cgroup(pid).startswith("/benito.slice/") or under_sshd(host, pid), words
+            assert host.cgroup(pid).startswith(SLICE) or under_sshd(host, pid), words
             assert not re.search(r"^Uid:\s0\b", host.run("cat", f"/proc/{pid}/status").out, re.MULTILINE), words
     assert {"qemu-system-x86_64", "vde_switch", "wirefilter", "vde_plug"} <= seen
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pwd
+import re
 import shlex
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.processes import (
     alive,
     look,
     marked,
+    slice_of,
     spawn,
     stop,
     tail,
@@ -241,10 +243,18 @@ exec "$@"
     return said
 
 
+def test_an_experiment_has_a_slice_of_its_own() -> None:
+    assert slice_of("/var/lib/benito:lab/demo") == "benito-lab:demo.slice"
+    assert slice_of("/var/lib/benito:my-lab/a_b") == "benito-my\\x2dlab:a_b.slice"
+    others = {slice_of(f"{root}:{name}") for root in ("/tmp/x", "/tmp/y", "/var/lib/benito") for name in ("lab/demo", f"{'-' * 60}/a")}
+    assert len(others) == 6
+    assert all(re.fullmatch(r"benito-[A-Za-z0-9:_.\\]{1,220}\.slice", name) for name in others)
+
+
 def test_where_systemd_runs_it_gets_a_scope(root: str, systemd: Path) -> None:
     process = spawn(["sleep", "300"], mark=f"{root}:lab/demo", log=f"{root}/log", unit="benito-guest")
     words = systemd.read_text().split()
-    assert {"--scope", "--collect", "--slice=benito.slice"} <= set(words)
+    assert {"--scope", "--collect", f"--slice={slice_of(f'{root}:lab/demo')}"} <= set(words)
     assert any(word.startswith("--unit=benito-guest-") and word.endswith(".scope") for word in words)
     assert process.argv == ("sleep", "300")
     assert alive(process)
