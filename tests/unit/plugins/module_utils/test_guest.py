@@ -103,7 +103,7 @@ BAD_NAMES = ["", "a,b", "a b", "../a", "-a", ".", "a\n", "é", "a" * 65]
     ],
 )
 def test_what_is_wrong_is_refused_with_what_would_be_right(change: dict[str, Any], what: str) -> None:
-    with pytest.raises(GuestError, match=r"guest '.*must be") as caught:
+    with pytest.raises(HostError, match=r"guest '.*must be") as caught:
         Guest.from_options({"name": "n-0", **change})
     assert what in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -384,7 +384,7 @@ def test_a_batch_with_the_real_qemu(lan: Surroundings, make_guest: Callable[...,
         "a": ("booted", "start", False),
         "bad": ("booted", "start", True),
         "c": ("booted", "start", False),
-    }
+    }, first
     assert first["bad"]["msg"].startswith("misconfigured: bad")
     assert (first["a"]["exit_status"], first["a"]["detail"]) == (0, "")
     # The stand-ins may have spoken before the first line; two were launched by then, never three.
