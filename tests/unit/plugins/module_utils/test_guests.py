@@ -8,6 +8,7 @@ import dataclasses
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.errors import HostE
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.guests import Job, Pace, compare
 from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Surroundings, archive, process_of
-from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, ProcessError, alive, spawn
+from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, ProcessError, alive, look, spawn
 from ansible_collections.benito.testbed.plugins.module_utils.qmp import QmpError
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, read_json, write_json
 
@@ -350,6 +351,9 @@ def agents(monkeypatch: pytest.MonkeyPatch, launched: list[str], state: Callable
         text = state(guest.name).format(key=key)
 
         def speak() -> None:
+            # The file is QEMU's to make: made by somebody else before, it could not open it.
+            while not os.path.exists(path["state"]) and look(process.pid):
+                time.sleep(0.01)
             with open(path["state"], "a") as file:
                 file.write(text)
 
