@@ -50,12 +50,16 @@ class Network:
 
 @dataclass(frozen=True)
 class PreviousAddresses:
-    """What the last swap-in chose; interfaces are keyed by node, interface and substrate, control networks by number of pnode."""
+    """What the last swap-in chose; interfaces are keyed by node, interface and substrate, control networks by number of pnode.
+
+    ``others`` are addresses on the control net that other experiments have, with these experiments' names.
+    """
 
     networks: Mapping[str, Network] = field(default_factory=dict)
     interfaces: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     control_networks: Mapping[int, Network] = field(default_factory=dict)
     control: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[int, str] = field(default_factory=dict)
 
 
 NO_ADDRESSES = PreviousAddresses()

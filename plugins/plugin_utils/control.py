@@ -147,7 +147,7 @@ def _bridged(
         raise TopologyError("control_mode bridge needs control_subnet, the one network of the lab, or control_addressing dhcp")
     network = parse_network(settings.control_subnet)
     _refuse_overlap(network, taken)
-    used: dict[int, str] = {}
+    used: dict[int, str] = dict(previous.others)
     gateway = None
     if settings.control_gateway is not None:
         gateway = parse_address(settings.control_gateway, NOWHERE)

@@ -71,6 +71,20 @@ def load_embedding(settings: Settings) -> tuple[Embedding, tuple[Notice, ...]]:
         )
 
 
+def addresses_of_others(settings: Settings) -> dict[int, str]:
+    """Return the addresses on the control net of other experiments that this controller swapped in, with the experiments' names."""
+    found: dict[int, str] = {}
+    for path in sorted(Path(settings.state_dir).glob("*/embedding.topdl")):
+        if path == embedding_file(settings):
+            continue
+        try:
+            topology, dummy = read_topdl(path.read_bytes(), str(path))
+            found.update(dict.fromkeys(read_embedding(topology).addresses.control.values(), f"experiment {path.parent.name}"))
+        except (OSError, TopologyError):
+            continue  # whoever swaps that one in again is told
+    return found
+
+
 def read_embedding(topology: Topology) -> Embedding:
     """Return the decisions an annotated topology holds. Raises TopologyError for an annotation that cannot be read."""
     pnodes: dict[str, int] = {}

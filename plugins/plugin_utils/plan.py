@@ -16,7 +16,7 @@ from .attributes import check_attributes, find
 from .cabling import Cable, cables, check_cables, side, spans
 from .control import Control, assigned, control_net
 from .diagnostics import Notice, TopologyError, listing
-from .embedding import NOTHING_EMBEDDED, Embedding, experiment_dir, load_embedding
+from .embedding import NOTHING_EMBEDDED, Embedding, addresses_of_others, experiment_dir, load_embedding
 from .formats.source import read_topology
 from .hostnames import hosts_table, plain_names
 from .interpretation import Experiment, Node, interpret
@@ -282,6 +282,8 @@ def make_plan(
     memory_notices: tuple[Notice, ...] = ()
     if previous is None:
         previous, memory_notices = load_embedding(settings)
+    if settings.control_mode == "bridge":
+        previous = replace(previous, addresses=replace(previous.addresses, others=addresses_of_others(settings)))
     facts = load_facts(experiment_dir(settings)) if pool else {}
     hosts = [pool_host(name, variables, facts.get(name, {})) for name, variables in pool.items()]
     notices = (*read_notices, *check_attributes(topology), *memory_notices)

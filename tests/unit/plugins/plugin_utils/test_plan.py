@@ -171,6 +171,21 @@ def test_an_interface_with_a_switch_of_its_own_keeps_its_port(planned):
     assert read_embedding(annotate(plan)).ports == read_embedding(annotate(plain)).ports
 
 
+def test_experiments_of_a_controller_share_the_lab_s_addresses(planned):
+    lab = {"control_mode": "bridge", "control_subnet": "192.0.2.0/24", "control_addresses": "192.0.2.10-192.0.2.13"}
+    first = planned({"a": ["l0"], "b": ["l0"]}, **lab, experiment="first")
+    file = embedding_file(first.settings)
+    file.parent.mkdir(parents=True)
+    file.write_text(write_topdl(annotate(first)))
+    second = planned({"a": ["l0"], "b": ["l0"]}, **lab, experiment="second")
+    assert set(first.control.addresses.values()).isdisjoint(second.control.addresses.values())
+    assert planned({"a": ["l0"], "b": ["l0"]}, **lab, experiment="first").control == first.control
+    with pytest.raises(TopologyError, match="no address is left on the control net for c"):
+        planned({"a": ["l0"], "b": ["l0"], "c": ["l0"]}, **lab, experiment="second")
+    with pytest.raises(TopologyError, match=r"control address 192.0.2.10 of a is that of experiment testbed.first already"):
+        planned({"a": ["l0"]}, {"a": {"benito:control_address": "192.0.2.10"}}, **lab, experiment="second")
+
+
 def test_nothing_to_launch_is_an_obstacle(planned):
     assert "no node of this experiment" in planned({"a": ["l0"]}, default_kind="physical").obstacle
 
