@@ -277,7 +277,12 @@ class Host:
                 for address in link["addr_info"]
                 if address["family"] == "inet"
             },
-            "routes": set(self.run("ip", "route", "show", "table", "all", "type", "unicast").out.splitlines()),
+            # Those of IPv6's own addresses come when the kernel has made sure of them.
+            "routes": {
+                line
+                for line in self.run("ip", "route", "show", "table", "all", "type", "unicast").out.splitlines()
+                if not line.startswith("fe80::")
+            },
             "firewall": self.run("nft", "list", "ruleset").out,
             "mounts": {line.split()[1] for line in self.run("cat", "/proc/mounts").out.splitlines()},
             # The slice of all experiments is the host's, and stays when it is empty.
