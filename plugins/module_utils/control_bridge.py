@@ -181,12 +181,15 @@ def unused(root: str, leaving: str = "") -> str:
     return _carried(root) if there and not users(root, leaving) else ""
 
 
-def release(root: str) -> bool:
-    """Give the host its interface back when no experiment needs the bridge. True when something was done. Raises LinkError."""
-    if not unused(root):
+def release(root: str, leaving: str = "") -> bool:
+    """Give the host its interface back when no experiment needs the bridge, save who bears the mark ``leaving``.
+
+    True when something was done. Raises LinkError.
+    """
+    if not unused(root, leaving):
         return False
     with host_lock(root):
-        if users(root):
+        if users(root, leaving):
             return False
         _put_back(root)
         return True

@@ -259,6 +259,8 @@ def create(rundir: RunDir, net: ControlNet) -> None:
         elif record.get("claim") != net.claim:
             write_json(f"{rundir.path}/control.json", {**record, "claim": net.claim})
     _tidy(rundir, leftovers)
+    # Its own guests may still be in there: they follow into the net they are given now.
+    control_bridge.release(rundir.root, leaving="" if net.mode == "bridge" else rundir.mark)
     if net.mode == "bridge":
         control_bridge.take(rundir.root, net.uplink, net.deadline, rundir.mark)
     elif net.behind_host:
@@ -283,13 +285,12 @@ def _load(rundir: RunDir, net: ControlNet) -> None:
 
 
 def _tidy(rundir: RunDir, leftovers: list[str]) -> None:
-    """Remove what an earlier mode left; the host's interface comes back when nobody needs the lab's bridge any more."""
+    """Remove what an earlier mode left."""
     for name in leftovers:
         if name in tables(rundir.mark):
             delete_table(name)
         elif host_links.alias(name) == rundir.mark:
             host_links.delete(name)
-    control_bridge.release(rundir.root)
 
 
 def tables(mark: str) -> list[str]:
