@@ -63,7 +63,8 @@ def cables(
     """
     places = {s.name: s for s in substrates}
     wanted = [ends for link in links if len(link.members) > 1 for ends in _ends(link, placement, places[link.name], ports, settings)]
-    ids = short_names((f"{w[0]}-{w[2]}" + ("" if w[3] is None else f"-{w[3]}") for w in wanted), _SHORT_NAME)
+    # Two words behind the name, always: the leg of lan-1 at pnode 2 is not the cable of lan from pnode 1 to 2.
+    ids = short_names((f"{w[0]}-{w[2]}-{'lab' if w[3] is None else w[3]}" for w in wanted), _SHORT_NAME)
     numbers: set[int] = set()
     sockets: set[int] = set()
     low, high = settings.cable_ports.low, settings.cable_ports.high

@@ -135,3 +135,8 @@ def test_two_substrates_are_told_apart_by_their_vlan():
     check_cables(cabled(lans, {"lan0": {"benito:vlan": "1"}, "lan1": {"benito:vlan": "2"}}, cable="ethernet"), pool)
     with pytest.raises(TopologyError, match="benito:vlan is '4095': it must be the number of a VLAN, 1 to 4094"):
         cabled(lans, {"lan0": {"benito:vlan": "4095"}})
+
+
+def test_no_cable_takes_the_name_of_another():
+    found = cabled({"lan": [1, 1, 2], "lan-1": [2, 2, 3]}, {"lan-1": {"benito:cable": "ethernet"}})
+    assert len({c.id for c in found}) == len(found) == 3
