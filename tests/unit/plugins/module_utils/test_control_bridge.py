@@ -30,6 +30,14 @@ def ip(words: str) -> str:
     return subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True).stdout
 
 
+def settled() -> None:
+    """Wait until IPv6 has found that nobody else on the link has up0's own address: it takes the link a second or two."""
+    deadline = time.monotonic() + 20
+    while not ip("-6 address show dev up0 scope link -tentative").strip():
+        assert time.monotonic() < deadline, ip("address show dev up0")
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
 def lab() -> Iterator[Callable[..., int]]:
     """A host with one interface, up0, in a lab; yields a ping from the lab's router to the host."""
@@ -62,7 +70,7 @@ def lab() -> Iterator[Callable[..., int]]:
                 "-6 route add 2001:db8:7::/64 dev up0 metric 5",
             ):
                 ip(words)
-            time.sleep(1.5)  # IPv6 of the link itself looks for others with its address first
+            settled()
             yield (
                 lambda address: (
                     subprocess.run(
