@@ -81,10 +81,14 @@ options:
     type: raw
     env: [{name: BENITO_PASS_NODES_ONLY}]
     vars: [{name: benito_pass_nodes_only}]
+  platforms:
+    description: "Further platforms: kinds of nodes and the role that launches each, as C(container=lab.site.container_guest) or a mapping."
+    type: raw
+    env: [{name: BENITO_PLATFORMS}]
+    vars: [{name: benito_platforms}]
   default_kind:
     description: Kind of a node that does not name one.
     type: str
-    choices: [qemu, process, physical]
     default: qemu
     env: [{name: BENITO_DEFAULT_KIND}]
     vars: [{name: benito_default_kind}]
@@ -297,7 +301,6 @@ _WRAPPERS = (".yml", ".yaml")
 _PLUGIN_LINE = re.compile(rb"^plugin\s*:\s*[\"']?benito\.testbed\.topdl\b", re.MULTILINE)
 _MOST_WARNINGS = 20
 _DOCUMENT = "{{ benito_pnode_json | ansible.builtin.from_json }}"
-_KINDS = ("qemu", "process", "physical")
 
 
 class InventoryModule(BaseInventoryPlugin):
@@ -385,7 +388,7 @@ class InventoryModule(BaseInventoryPlugin):
         inventory.add_group("benito_pool")
         for name in pool:
             inventory.add_host(name, group="benito_pool")
-        for parent, children in (("vnode", _KINDS), ("pnode", ("vhost",))):
+        for parent, children in (("vnode", plan.settings.platforms), ("pnode", ("vhost",))):
             inventory.add_group(parent)
             for child in children:
                 inventory.add_group(child)
@@ -416,10 +419,10 @@ class InventoryModule(BaseInventoryPlugin):
         for node in plan.nodes:
             inventory.add_host(node.name, group=node.kind)
             inventory.set_variable(node.name, "benito_node", plain(_node_variables(node)))
-            if node.control is not None:
+            if node.control is not None or node.entered:
                 inventory.add_host(node.name, group=_guests_group(node.pnode))
-                # Where the lab's DHCP server chooses, ssh_config knows the address by the name.
-                address = node.full_name if node.control.address is None else dotted(node.control.address)
+                # Where there is no address of its own, ssh_config knows the way by the name.
+                address = dotted(node.control.address) if node.control and node.control.address is not None else node.full_name
                 inventory.set_variable(node.name, "ansible_host", plain(address))
                 inventory.set_variable(node.name, "ansible_user", user)
                 inventory.set_variable(node.name, "ansible_ssh_common_args", config)
@@ -468,6 +471,7 @@ def _experiment_variables(
             {"substrate": c.substrate, "transport": c.transport, "pnodes": [pnode_name(end) for end in c.ends]} for c in plan.cables
         ],
         "state_dir": str(experiment_dir(settings)),
+        "platforms": dict(settings.platforms),
         "control": {
             "mode": plan.control.mode,
             "bridge": plan.bridge,
@@ -494,7 +498,7 @@ def _node_variables(node: PlannedNode) -> Mapping[str, Any]:
         "full_name": node.full_name,
         "kind": node.kind,
         "pnode": node.pnode,
-        "guest": node.is_guest,
+        "guest": node.launched,
         "ghost": node.ghost,
         "image": node.image,
         "memory": node.memory,

@@ -22,6 +22,11 @@ def known(rundir: RunDir) -> list[str]:
     return []
 
 
+def kinds(rundir: RunDir) -> list[str]:
+    """Return the kinds of the guests that have a directory; a record that does not say is of a machine."""
+    return sorted({str(read_json(f"{rundir.guest(id_)}/launch.json").get("kind") or "qemu") for id_ in known(rundir)})
+
+
 def plugged(rundir: RunDir) -> dict[str, dict[int, int]]:
     """Ask every switch of the experiment who is plugged in: switch id -> port -> pid."""
     with contextlib.suppress(OSError):

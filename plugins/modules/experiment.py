@@ -62,6 +62,12 @@ path:
   returned: when O(state=present)
   type: str
   sample: /var/lib/benito/lab.demo
+kinds:
+  description: The kinds of nodes that the experiment has on this host, from earlier runs.
+  returned: when O(state=present)
+  type: list
+  elements: str
+  sample: [process, qemu]
 """
 
 import contextlib
@@ -69,6 +75,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.benito.testbed.plugins.module_utils import guest_status
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import ROOT, RunDir
 from ansible_collections.benito.testbed.plugins.module_utils.sweep import find, sweep
@@ -95,7 +102,8 @@ def main():
             changed = not os.path.exists(f"{rundir.path}/experiment.json")
             if changed and not module.check_mode:
                 rundir.create()
-            module.exit_json(changed=changed, path=rundir.path, diff={"before": "", "after": f"{rundir.path}\n" if changed else ""})
+            kinds, made = guest_status.kinds(rundir), f"{rundir.path}\n" if changed else ""
+            module.exit_json(changed=changed, path=rundir.path, kinds=kinds, diff={"before": "", "after": made})
         remains = find(rundir.project, rundir.experiment, rundir.root)
         if not module.check_mode:
             with contextlib.ExitStack() as locks:

@@ -108,7 +108,7 @@ def control_net(
 
     Raises TopologyError for addresses that clash, naming both, and where room runs out.
     """
-    guests = tuple(node for node in nodes if node.is_guest)
+    guests = tuple(node for node in nodes if node.has_control)
     taken = Taken((network, f"substrate {name}") for name, network in networks.items())
     if settings.control_addressing == "dhcp" and settings.control_mode != "bridge":
         raise TopologyError(f"control_addressing dhcp is for control_mode bridge: in mode {settings.control_mode} there is no lab's server")

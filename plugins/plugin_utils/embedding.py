@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .addressing import NO_ADDRESSES, PreviousAddresses, dotted, network_of, parse_network
@@ -19,6 +20,7 @@ from .control_options import parse_subnets
 from .diagnostics import Location, Notice, TopologyError
 from .formats.topdl import read_topdl
 from .interpretation import parse_address, parse_netmask
+from .platforms import ON_THEIR_HOST
 from .settings import Settings, as_attributes
 from .topology import Attribute, Computer, Interface, Topology, find_attribute
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from .addressing import Network
     from .plan import Plan, PlannedInterface, PlannedNode
 
-_KIND_WORDS = {"qemu": "qemu", "process": "process", "physical": "embedded_pnode"}
+# What others who read such files call it.
+_KIND_WORDS = MappingProxyType({"physical": "embedded_pnode"})
 
 
 @dataclass(frozen=True)
@@ -144,13 +147,10 @@ def _key(name: str) -> str:
 
 
 def _annotated(computer: Computer, node: PlannedNode) -> Computer:
-    own = [Attribute("benito:node_type", _KIND_WORDS[node.kind]), Attribute("benito:partition", str(node.pnode_number))]
-    if node.kind != "physical":
-        own += [
-            Attribute("benito:image", node.image),
-            Attribute("benito:memory", str(node.memory)),
-            Attribute("benito:cpus", str(node.cpus)),
-        ]
+    kind = _KIND_WORDS.get(node.kind, node.kind)
+    own = [Attribute("benito:node_type", kind), Attribute("benito:partition", str(node.pnode_number))]
+    sizes = {"image": node.image if node.kind not in ON_THEIR_HOST else None, "memory": node.memory, "cpus": node.cpus}
+    own += [Attribute(f"benito:{key}", str(value)) for key, value in sizes.items() if value]
     if node.control is not None:
         own += [Attribute("benito:control_mac", node.control.mac)]
     if node.control is not None and node.control.address is not None:

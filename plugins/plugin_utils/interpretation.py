@@ -19,20 +19,17 @@ except ImportError:  # reported when it is needed
 
 from .attributes import find
 from .diagnostics import Location, Notice, TopologyError, listing, one_line
+from .platforms import ON_THEIR_HOST, kind_of
 from .services import check_dhcp, dhcp_role
 from .settings import LEAST_MEMORY, Settings
 from .topology import Attribute, Computer, Interface, Testbed, Topology, find_attribute
 
-KINDS = ("qemu", "process", "physical")
 IMAGES = ("tiny",)
 ROUTING_WORDS = {"static": "computed", "static-ddijk": "computed", "static-old": "computed", "manual": "manual", "none": "none"}
 
-_NODE_TYPES = {"qemu": "qemu", "process": "process", "physical": "physical", "embedded_pnode": "physical", "pnode": "physical"}
 _FAILURE_ACTIONS = ("fatal", "nonfatal", "ignore")
 # Names that mean something else to Ansible, to the inventory's groups or to a resolver.
-_RESERVED_NAME = re.compile(
-    r"all|ungrouped|[vp]node|vhost|qemu|process|physical|pnode-[0-9]+|pnode_[0-9]+_guests|benito_pool|substrate_.*|[0-9]+"
-)
+_RESERVED_NAME = re.compile(r"all|ungrouped|[vp]node|vhost|pnode-[0-9]+|pnode_[0-9]+_guests|benito_pool|substrate_.*|[0-9]+")
 _DOTTED_QUAD = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})")
 _YES = ("true", "yes", "on", "1")
 
@@ -55,13 +52,17 @@ class NodeInterface:
 
 @dataclass(frozen=True)
 class Node:
-    """A vnode. ``host`` is the vnode that carries it, if any; memory in MB; control address and MAC are those the file demands."""
+    """A vnode. ``host`` is the vnode that carries it, if any; memory in MB; control address and MAC are those the file demands.
+
+    What runs on its host's kernel has the memory and processors that the file gives it, 0 for no limit, and at most so many ``processes``.
+    """
 
     name: str
     kind: str
     image: str
     memory: int
     cpus: int
+    processes: int | None
     partition: int | None
     pass_number: int | None
     ghost: bool
@@ -75,9 +76,14 @@ class Node:
     where: Location
 
     @property
-    def is_guest(self) -> bool:
-        """Whether this version launches it."""
-        return self.kind == "qemu" and not self.ghost
+    def launched(self) -> bool:
+        """Whether a platform is to do something about it."""
+        return not self.ghost
+
+    @property
+    def has_control(self) -> bool:
+        """Whether it has an interface on the control net, if there is one."""
+        return self.launched and self.kind not in ON_THEIR_HOST
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ def interpret(topology: Topology, settings: Settings) -> Experiment:
     notices: list[Notice] = [*_unrealised(topology)]
     partitioned = any(_partition(c) is not None for c in computers)
     nodes = tuple(_node(c, settings, partitioned) for c in computers)
-    notices += _told_about_kinds(computers, nodes, partitioned)
+    notices += _told_about_kinds(computers, settings, partitioned)
     notices += _told_about_images(computers, settings)
     routing, said = _routing(topology)
     notices += said
@@ -117,10 +123,22 @@ def interpret(topology: Topology, settings: Settings) -> Experiment:
         for interface in node.interfaces:
             members[interface.substrate].append(interface)
     links = tuple(Link(s.name, tuple(members[s.name]), s.where) for s in topology.substrates)
-    launched = [node.name for node in nodes if node.is_guest]
+    machines = [node.name for node in nodes if node.has_control]
     for link in links:
-        check_dhcp(link.name, link.members, launched)
+        check_dhcp(link.name, link.members, machines)
+    _check_served(nodes)
     return Experiment(nodes, links, routing, tuple(notices))
+
+
+def _check_served(nodes: Iterable[Node]) -> None:
+    """Refuse to give DHCP to or ask it of nodes that have no agent for it."""
+    for node in nodes:
+        asked = next((i for i in node.interfaces if i.dhcp and node.kind in ON_THEIR_HOST), None)
+        if asked is not None:
+            raise TopologyError(
+                f"interface {asked.name} of {node.name} has DHCP {asked.dhcp}: only machines have that, not a {node.kind} node",
+                asked.where,
+            )
 
 
 def parse_address(text: str, where: Location) -> int:
@@ -143,19 +161,22 @@ def parse_netmask(text: str, where: Location) -> int:
 
 def _node(computer: Computer, settings: Settings, partitioned: bool) -> Node:
     attributes, where = computer.attributes, computer.where
-    if _RESERVED_NAME.fullmatch(computer.name.lower()):
+    if _RESERVED_NAME.fullmatch(computer.name.lower()) or computer.name.lower() in settings.platforms:
         raise TopologyError(f"{one_line(computer.name)} cannot name a node: the name is taken for something else", where)
     control_address, control_mac = find(attributes, "control_address"), find(attributes, "control_mac")
     failure = find_attribute(attributes, "failureaction")
     if failure and failure.value not in _FAILURE_ACTIONS:
         raise TopologyError(f"failureaction is {one_line(failure.value)}: it must be {', '.join(_FAILURE_ACTIONS)}", failure.where)
     host = find(attributes, "host")
+    kind = _kind(computer, settings, partitioned)
+    machine = kind not in ON_THEIR_HOST
     return Node(
         name=computer.name,
-        kind=_kind(computer, settings, partitioned),
+        kind=kind,
         image=_image(computer, settings),
-        memory=_number(find(attributes, "memory"), LEAST_MEMORY) or settings.default_memory,
-        cpus=_number(find(attributes, "cpus"), 1) or settings.default_cpus,
+        memory=_number(find(attributes, "memory"), LEAST_MEMORY if machine else 1) or (settings.default_memory if machine else 0),
+        cpus=_number(find(attributes, "cpus"), 1) or (settings.default_cpus if machine else 0),
+        processes=_number(find(attributes, "processes"), 1),
         partition=_partition(computer),
         pass_number=_number(find(attributes, "PartitionPass"), 0),
         ghost=_flag(find(attributes, "ghost")),
@@ -194,7 +215,7 @@ def _interface(computer: Computer, index: int, interface: Interface) -> NodeInte
 def _kind(computer: Computer, settings: Settings, partitioned: bool) -> str:
     if partitioned and _unplaced(computer):
         return "physical"
-    return _NODE_TYPES.get(_text(find(computer.attributes, "node_type")).lower(), settings.default_kind)
+    return kind_of(_text(find(computer.attributes, "node_type")), settings.platforms) or settings.default_kind
 
 
 def _partition(computer: Computer) -> int | None:
@@ -217,23 +238,24 @@ def _image(computer: Computer, settings: Settings) -> str:
     return wanted if wanted in IMAGES else settings.default_image
 
 
-def _told_about_kinds(computers: tuple[Computer, ...], nodes: tuple[Node, ...], partitioned: bool) -> Iterable[Notice]:
+def _told_about_kinds(computers: tuple[Computer, ...], settings: Settings, partitioned: bool) -> Iterable[Notice]:
     unknown: dict[str, Attribute] = {}
     for computer in computers:
         word = find(computer.attributes, "node_type")
-        if word is not None and word.value.strip().lower() not in _NODE_TYPES:
+        if word is None:
+            continue
+        kind = kind_of(word.value, settings.platforms)
+        if kind is None:
             unknown.setdefault(word.value.strip(), word)
-        if word is not None and partitioned and _unplaced(computer) and _NODE_TYPES.get(word.value.strip().lower()) != "physical":
+        if partitioned and _unplaced(computer) and kind != "physical":
             yield Notice(
                 word.where,
                 f"node {computer.name} is physical, not {one_line(word.value)}: other nodes of the file have a partition and it has none",
             )
     for value, word in unknown.items():
-        yield Notice(word.where, f"{word.name} {one_line(value)} is not a kind this version has: such nodes get the default kind")
-    for kind in ("process", "physical"):
-        found = [n for n in nodes if n.kind == kind]
-        if found:
-            yield Notice(found[0].where, f"{kind} nodes are placed but not started by this version: {listing(n.name for n in found)}")
+        yield Notice(
+            word.where, f"{word.name} {one_line(value)} is a kind that no platform launches: such nodes are {settings.default_kind}"
+        )
 
 
 def _told_about_images(computers: tuple[Computer, ...], settings: Settings) -> Iterable[Notice]:

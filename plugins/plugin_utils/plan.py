@@ -21,6 +21,7 @@ from .formats.source import read_topology
 from .hostnames import hosts_table, plain_names
 from .interpretation import Experiment, Node, interpret
 from .placement import Item, Packing, Placement, PlacementError, place
+from .platforms import ON_THEIR_HOST
 from .pool import PoolHost, load_facts, order_pool, pool_host, rooms
 from .routing import Port, Route, Subnet, compute_routes, manual_routes, parse_manual
 from .services import attached, check_shares, dhcp_leases, exports, mounts, share_server
@@ -68,7 +69,10 @@ class PlannedControl:
 
 @dataclass(frozen=True)
 class PlannedNode:
-    """A vnode with everything decided. ``id`` is short, for paths; ``full_name`` is node.experiment.project; memory in MB."""
+    """A vnode with everything decided. ``id`` is short, for paths; ``full_name`` is node.experiment.project; memory in MB.
+
+    What runs on its host's kernel has limits rather than sizes: 0 or None for no limit.
+    """
 
     name: str
     id: str
@@ -77,6 +81,7 @@ class PlannedNode:
     image: str
     memory: int
     cpus: int
+    processes: int | None
     pnode_number: int
     pass_number: int | None
     ghost: bool
@@ -94,9 +99,14 @@ class PlannedNode:
         return pnode_name(self.pnode_number)
 
     @property
-    def is_guest(self) -> bool:
-        """Whether this version launches it."""
-        return self.kind == "qemu" and not self.ghost
+    def launched(self) -> bool:
+        """Whether a platform is to do something about it."""
+        return not self.ghost
+
+    @property
+    def entered(self) -> bool:
+        """Whether its users come in by way of its host, since it has no interface on the control net."""
+        return self.launched and self.kind in ON_THEIR_HOST
 
 
 @dataclass(frozen=True)
@@ -126,15 +136,15 @@ class Plan:
 
     @property
     def vhosts(self) -> tuple[str, ...]:
-        """The pnodes that carry guests."""
-        carrying = {node.pnode for node in self.nodes if node.is_guest}
+        """The pnodes that have something to do."""
+        carrying = {node.pnode for node in self.nodes if node.launched}
         return tuple(p for p in self.pnodes if p in carrying)
 
     @property
     def obstacle(self) -> str:
         """Why this version cannot run the plan, or nothing when it can."""
         if not self.vhosts:
-            return "no node of this experiment is of a kind that this version starts"
+            return "all nodes of this experiment are ghosts: there is nothing to start"
         if self.misfit:
             return self.misfit
         if len(self.vhosts) > 1 and not self.pool:
@@ -161,8 +171,8 @@ class Plan:
                     "pnode": pnode,
                     "host": host.name if host else None,
                     "nodes": len(there),
-                    "memory": sum(node.memory for node in there if node.kind == "qemu"),
-                    "cpus": sum(node.cpus for node in there if node.kind == "qemu"),
+                    "memory": sum(node.memory for node in there),
+                    "cpus": sum(node.cpus for node in there),
                     "memory_limit": host.memory if host else None,
                     "cpus_limit": host.cores * self.settings.vcpus_per_core if host and host.cores else None,
                 }
@@ -171,7 +181,7 @@ class Plan:
 
     def document(self, pnode: str) -> dict[str, Any]:
         """Return what the pnode is handed, as plain JSON; docs/architecture.md describes it field by field."""
-        guests = [node for node in self.nodes if node.pnode == pnode and node.is_guest]
+        guests = [node for node in self.nodes if node.pnode == pnode and node.launched]
         documents = [self._guest(node) for node in guests]
         touched = {i.substrate for node in guests for i in node.interfaces}
         number = int(pnode.rpartition("-")[2])
@@ -201,6 +211,7 @@ class Plan:
             "image": node.image,
             "memory": node.memory,
             "cpus": node.cpus,
+            "limits": _limits(node),
             "control": _control(node.control) if node.control else None,
             "interfaces": [
                 {
@@ -218,10 +229,10 @@ class Plan:
                 for i in node.interfaces
             ],
             "routes": [{"to": str(r.to), "via": str(r.via), "device": devices[r.interface]} for r in node.routes],
-            "unreachable": list(self.unreachable),
+            "unreachable": list(self.unreachable) if node.kind not in ON_THEIR_HOST else [],
             "plain_names": dict(self.plain_names.get(node.name, {})),
-            "mounts": mounts(self.settings, self._file_server(node)),
-            "shares": attached(self.settings),
+            "mounts": mounts(self.settings, self._file_server(node)) if node.kind not in ON_THEIR_HOST else [],
+            "shares": attached(self.settings) if node.kind not in ON_THEIR_HOST else [],
             "dhcp": [self._leases(i) for i in node.interfaces if i.dhcp == "server"],
             "start_command": node.start_command,
             "failure_action": node.failure_action,
@@ -235,6 +246,13 @@ class Plan:
     def _leases(self, server: PlannedInterface) -> dict[str, Any]:
         there = ((n.name, i) for n in self.nodes for i in n.interfaces if i.substrate == server.substrate and i.dhcp == "client")
         return dhcp_leases(server.device, server.prefix, ((i.mac, dotted(i.address), name) for name, i in there))
+
+
+def _limits(node: PlannedNode) -> dict[str, int | None]:
+    """Return what a node on its host's kernel may use; a machine has its size instead."""
+    if node.kind not in ON_THEIR_HOST:
+        return {"memory": None, "cpus": None, "processes": None}
+    return {"memory": node.memory or None, "cpus": node.cpus or None, "processes": node.processes}
 
 
 def _shaper(node: PlannedNode, interface: PlannedInterface) -> dict[str, Any]:
@@ -307,11 +325,12 @@ def plan_topology(
     control = control_net(experiment.nodes, placement.pnode_of, addressing.networks, settings, previous.addresses)
     check_shares(settings)
     shaped = shapes(topology)
+    _check_shaped(experiment, shaped)
     edges = {
         (n.name, i.name)
         for n in experiment.nodes
         for i in n.interfaces
-        if n.is_guest and (settings.guest_switches or ((shape := shaped.get((n.name, i.name))) and shape.method == "wirefilter"))
+        if n.launched and (settings.guest_switches or ((shape := shaped.get((n.name, i.name))) and shape.method == "wirefilter"))
     }
     wiring = wire(experiment.nodes, experiment.links, settings, previous.ports, edges, spread)
     cabling = cables(topology.substrates, experiment.links, placement, wiring.cable_ports, settings)
@@ -353,6 +372,19 @@ def _check_names(experiment: Experiment, pool: tuple[PoolHost, ...]) -> None:
             raise TopologyError(f"node {node.name} has the name of a host of the pool: one of the two needs another", node.where)
 
 
+def _check_shaped(experiment: Experiment, shaped: Mapping[tuple[str, str], Shape | None]) -> None:
+    """Refuse shaping at the end node where that is the host: its kernel may not have netem, and it is not the experiment's."""
+    for node in experiment.nodes:
+        for i in node.interfaces:
+            shape = shaped.get((node.name, i.name))
+            if node.kind in ON_THEIR_HOST and shape is not None and shape.method == "netem":
+                raise TopologyError(
+                    f"interface {i.name} of {node.name} is to be shaped by netem, but a {node.kind} node runs on its host's kernel: "
+                    "its links are shaped by wirefilter",
+                    i.where,
+                )
+
+
 def _with_notices(plan: Plan, notices: Iterable[Notice]) -> Plan:
     found = list(dict.fromkeys(notices))
     if plan.vhosts and plan.obstacle:
@@ -390,7 +422,7 @@ def _planned(
                 i.dhcp,
             )
         )
-    reached = node.is_guest and control.mode != "none"
+    reached = node.has_control and control.mode != "none"
     name = node.name
     return PlannedNode(
         name=node.name,
@@ -400,6 +432,7 @@ def _planned(
         image=node.image,
         memory=node.memory,
         cpus=node.cpus,
+        processes=node.processes,
         pnode_number=placement.pnode_of[node.name],
         pass_number=node.pass_number,
         ghost=node.ghost,

@@ -18,6 +18,7 @@ from typing import Any
 
 from . import control_options
 from .diagnostics import NOWHERE, Location, TopologyError, one_line
+from .platforms import OWN_PLATFORMS, kind_of, parse_platforms
 from .services import TRANSPORTS, Share, parse_shares
 from .topology import Attribute
 
@@ -26,6 +27,7 @@ LEAST_MEMORY = 64
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _PREFIXES = ("benito:", "containers:")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -57,6 +59,7 @@ class Settings:
     pass_size: Mapping[int, int]
     nodes_only: bool
     pass_nodes_only: frozenset[int]
+    platforms: Mapping[str, str]
     default_kind: str
     default_image: str
     default_memory: int
@@ -270,11 +273,20 @@ SETTINGS: tuple[Setting, ...] = (
         "The placement passes that only count nodes, as C(PASS,...) or a list.",
     ),
     Setting(
+        "platforms",
+        "raw",
+        OWN_PLATFORMS,
+        parse_platforms,
+        "kinds and the roles that launch them, such as container=lab.site.container_guest, or a mapping",
+        "Further platforms: kinds of nodes and the role that launches each, as C(container=lab.site.container_guest) or a mapping.",
+        shared=False,
+    ),
+    Setting(
         "default_kind",
         "str",
         "qemu",
-        _one_of("qemu", "process", "physical"),
-        "qemu, process or physical",
+        _matching(_KIND),
+        "qemu, process, physical or another kind that platforms has",
         "Kind of a node that does not name one.",
     ),
     Setting(
@@ -532,7 +544,16 @@ def resolve_settings(
             raise TopologyError(f"there is no setting {one_line(str(name))}: known are {', '.join(_BY_NAME)}")
         if value is not None:
             values[name] = _parsed(setting, value, f"option {name}", NOWHERE)
+    values["default_kind"] = _launched(values["default_kind"], values["platforms"])
     return Settings(**values)
+
+
+def _launched(word: str, platforms: Mapping[str, str]) -> str:
+    """Return the kind that a word means. Raises TopologyError where there is nobody who launches it."""
+    kind = kind_of(word, platforms)
+    if kind is None:
+        raise TopologyError(f"default_kind is {one_line(word)}: it must be one of {', '.join(platforms)}; platforms names others")
+    return kind
 
 
 def _unprefixed(name: str) -> str:

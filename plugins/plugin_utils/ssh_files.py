@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -29,28 +29,35 @@ def ssh_config(
     pnodes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     infos: Iterable[Mapping[str, Any]] = (),
 ) -> str:
-    """Return an ssh_config with an entry for each node that has a control address.
+    """Return an ssh_config with an entry for each node that has a control address or is entered by way of its host.
 
     A node is a mapping with ``name`` and ``control``, as ``benito_node`` or a guest of a pnode's document, and may have ``pnode``.
     ``pnodes`` has the connection variables of each pnode (``ansible_host`` and so on), over which guests are reached where their addresses
-    are private; without them, and over a local connection, they are reached directly. ``infos`` are what hosts say about guests,
-    ``name`` and ``control_address`` of those whose address the lab's DHCP server chose.
+    are private; without them, and over a local connection, they are reached directly. ``infos`` are what hosts say about guests:
+    ``name`` and ``control_address`` of those whose address the lab's DHCP server chose, ``entry`` of those that have none, a program of
+    their pnode that speaks ssh on its standard input.
     Keys and known hosts are files of the experiment's state directory. Raises TopologyError for what cannot stand in the file.
     """
     state = _checked(_DIRECTORY, benito["state_dir"], "a directory")
     key, known = (_quoted(f"{state}/{name}") for name in ("id_ed25519", "known_hosts"))
     mode = (benito.get("control") or {}).get("mode", "nat")
-    given = {str(info["name"]): info.get("control_address") for info in infos}
+    known_of = {str(info["name"]): info for info in infos}
     entries = []
     for node in nodes:
         control = node.get("control")
-        address = (control.get("address") or given.get(str(node["name"]))) if control else None
-        if control and address:
+        info = known_of.get(str(node["name"]), {})
+        address = (control.get("address") or info.get("control_address")) if control else None
+        pnode = pnodes.get(str(node.get("pnode")), {})
+        if address or info.get("entry"):
             name, full = _names(benito, node)
-            _checked(_ADDRESS, address, "an address")
+            if address:
+                _checked(_ADDRESS, address, "an address")
+                names, way = f"{name} {full} {address}", _way(mode, str(address), (control or {}).get("port"), pnode)
+            else:
+                names, way = f"{name} {full}", _entry(_checked(_DIRECTORY, info["entry"], "a program"), name, pnode)
             entries.append(
-                f"Host {name} {full} {address}\n"
-                f"{_way(mode, address, control.get('port'), pnodes.get(str(node.get('pnode')), {}))}"
+                f"Host {names}\n"
+                f"{way}"
                 "  User root\n"
                 f"  IdentityFile {key}\n"
                 "  IdentitiesOnly yes\n"
@@ -61,18 +68,32 @@ def ssh_config(
     return "\n".join(entries)
 
 
+def _entry(program: str, name: str, pnode: Mapping[str, Any]) -> str:
+    """Return the line that leads into a node without an address of its own: the pnode's program speaks ssh on its standard input."""
+    inside = f"{shlex.quote(program)} {name}"
+    if _is_local(pnode):
+        return f"  ProxyCommand {_tokens(inside)}\n"
+    host = _checked(_HOST, pnode["ansible_host"], "a host name or an address")
+    return f"  ProxyCommand {_over(host, pnode)} {_tokens(shlex.quote(inside))}\n"
+
+
+def _is_local(pnode: Mapping[str, Any]) -> bool:
+    return not pnode or str(pnode.get("ansible_connection")) in ("local", "ansible.builtin.local")
+
+
 def _way(mode: str, address: str, port: object, pnode: Mapping[str, Any]) -> str:
     """Return the lines that say where a guest is: directly, at a port of its pnode, or over its pnode."""
-    if not pnode or str(pnode.get("ansible_connection")) in ("local", "ansible.builtin.local") or mode == "bridge":
+    if _is_local(pnode) or mode == "bridge":
         return f"  HostName {address}\n"
     host = _checked(_HOST, pnode["ansible_host"], "a host name or an address")
     if mode == "ports" and port:
         return f"  HostName {_tokens(host)}\n  Port {int(str(port))}\n"
-    return f"  HostName {address}\n  ProxyCommand {_jump(host, pnode)}\n"
+    # ssh takes %h and %p for the guest's; in what is the user's they mean nothing here.
+    return f"  HostName {address}\n  ProxyCommand {_over(host, pnode, ['-W', '[%h]:%p'])}\n"
 
 
-def _jump(host: str, pnode: Mapping[str, Any]) -> str:
-    """Return the command that leads to a port of a guest over its pnode: ssh as Ansible calls it, with the user's own settings."""
+def _over(host: str, pnode: Mapping[str, Any], options: Sequence[str] = ()) -> str:
+    """Return the command that connects to a pnode: ssh as Ansible calls it, with the user's own settings, and these ``options``."""
     words = [str(pnode.get("ansible_ssh_executable") or "ssh"), "-o", "ClearAllForwardings=yes"]
     for key in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
         try:
@@ -84,8 +105,7 @@ def _jump(host: str, pnode: Mapping[str, Any]) -> str:
         words += [option, str(value)] if value is not None else []
     if not all(word.isprintable() for word in words):
         raise TopologyError(f"the connection settings of the pnode {host} cannot stand in an SSH file")
-    # ssh takes %h and %p for the guest's; in what is the user's they mean nothing here.
-    return f"{_tokens(' '.join(map(shlex.quote, words)))} -W [%h]:%p -- {_tokens(shlex.quote(host))}"
+    return " ".join([_tokens(" ".join(map(shlex.quote, words))), *options, "--", _tokens(shlex.quote(host))])
 
 
 def _tokens(text: str) -> str:
@@ -101,7 +121,7 @@ def known_hosts(benito: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], k
     lines = []
     for node in nodes:
         key = keys if isinstance(keys, str) else keys.get(str(node["name"]))
-        if key and node.get("control"):
+        if key and (node.get("control") or not isinstance(keys, str)):
             found = _PUBLIC_KEY.fullmatch(key.strip())
             if found is None:
                 raise TopologyError(f"{one_line(key)} is not a public SSH key")

@@ -81,6 +81,16 @@ def wire(
     # Substrates come first, so that their names do not depend on who has an edge.
     own = {(m.node, m.name): f"{m.node}:{m.name}" for link in links for m in link.members if (m.node, m.name) in edges}
     ids = short_names((*(link.name for link in links), *own.values()), _SHORT_NAME)
+    taken: set[str] = set()
+    bridge = _device_name(settings, taken, "bridge")
+    taps = {node.name: _device_name(settings, taken, "tap", node.name) for node in nodes if node.has_control}
+    # Among the host's own interfaces, eth1 may be somebody else's.
+    on_host = {
+        (node.name, i.name): _device_name(settings, taken, "node", node.name, i.name)
+        for node in nodes
+        if node.kind == "physical"
+        for i in node.interfaces
+    }
     cable_ports: dict[str, tuple[int, ...]] = {}
     switches: dict[str, Switch] = {}
     cords: dict[tuple[str, str], Cord] = {}
@@ -96,10 +106,8 @@ def wire(
         cable_ports[link.name] = tuple(islice(free, cables))
         for member in link.members:
             key = (member.node, member.name)
-            cords[key] = Cord(macs[key], ids[link.name], ports[key], f"eth{member.index + 1}", ids[own[key]] if key in own else "")
-    taken: set[str] = set()
-    bridge = _device_name(settings, taken, "bridge")
-    taps = {node.name: _device_name(settings, taken, "tap", node.name) for node in nodes if node.is_guest}
+            device = on_host.get(key) or f"eth{member.index + 1}"
+            cords[key] = Cord(macs[key], ids[link.name], ports[key], device, ids[own[key]] if key in own else "")
     return Wiring(cords, switches, bridge, taps, control_macs, cable_ports)
 
 
@@ -128,8 +136,8 @@ def _macs(nodes: tuple[Node, ...], settings: Settings) -> tuple[dict[tuple[str, 
         return own(mac, node, what)
 
     given = {(n.name, i.name): own(i.mac, n, f"interface {i.name}") for n in nodes for i in n.interfaces if i.mac}
-    given_control = {n.name: own(n.control_mac, n, "the control interface") for n in nodes if n.is_guest and n.control_mac}
-    control = {n.name: given_control.get(n.name) or derive(n, "control") for n in nodes if n.is_guest}
+    given_control = {n.name: own(n.control_mac, n, "the control interface") for n in nodes if n.has_control and n.control_mac}
+    control = {n.name: given_control.get(n.name) or derive(n, "control") for n in nodes if n.has_control}
     return {(n.name, i.name): given.get((n.name, i.name)) or derive(n, i.name) for n in nodes for i in n.interfaces}, control
 
 

@@ -48,7 +48,7 @@ def texts(experiment):
 
 def test_defaults_of_a_node():
     node = understood(computer()).nodes[0]
-    assert (node.kind, node.image, node.memory, node.cpus, node.failure_action, node.is_guest) == ("qemu", "tiny", 128, 1, "fatal", True)
+    assert (node.kind, node.image, node.memory, node.cpus, node.failure_action, node.launched) == ("qemu", "tiny", 128, 1, "fatal", True)
     assert (node.partition, node.pass_number, node.start_command, node.ghost) == (None, None, "", False)
 
 
@@ -57,7 +57,7 @@ def test_words_of_a_node():
         computer(startup=" run me ", failureaction="nonfatal", memory=512, cpus=2, PartitionPass=3, ghost="true"), default_kind="process"
     ).nodes[0]
     assert (node.kind, node.memory, node.cpus, node.pass_number, node.ghost) == ("process", 512, 2, 3, True)
-    assert (node.start_command, node.failure_action, node.is_guest) == ("run me", "nonfatal", False)
+    assert (node.start_command, node.failure_action, node.launched) == ("run me", "nonfatal", False)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,19 @@ def test_where_one_has_a_partition_the_others_are_physical():
     found = understood(computer("a", partition=0), computer("b"), computer("c", node_type="qemu"))
     assert [n.kind for n in found.nodes] == ["qemu", "physical", "physical"]
     assert any("node c is physical, not 'qemu'" in t for t in texts(found))
-    assert any("physical nodes are placed but not started by this version: b, c" in t for t in texts(found))
+
+
+def test_what_runs_on_its_hosts_kernel_has_limits_and_no_sizes():
+    found = understood(computer("a", node_type="process"), computer("b", node_type="process", memory=10, cpus=1, processes=20))
+    assert [(n.memory, n.cpus, n.processes, n.has_control) for n in found.nodes] == [(0, 0, None, False), (10, 1, 20, False)]
+
+
+def test_another_platform_is_a_kind_like_any():
+    found = understood(computer("a", node_type="openvz"), computer("b", node_type="container"), platforms="container=lab.site.box")
+    assert [(n.kind, n.has_control) for n in found.nodes] == [("container", True)] * 2
+    assert not texts(found)
+    with pytest.raises(TopologyError, match="taken for something else"):
+        understood(computer("container"), platforms={"container": "lab.site.box"})
 
 
 def test_a_process_on_a_node_needs_no_partition():

@@ -26,6 +26,7 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.topology import Att
 
 STAR = {"centre": ["l0", "l1", "l2"], "n-0": ["l0"], "n-1": ["l1"], "n-2": ["l2"]}
 GUEST_FIELDS = {
+    "limits",
     "name", "id", "kind", "image", "memory", "cpus", "control", "interfaces", "routes", "unreachable", "plain_names",
     "mounts", "shares", "dhcp", "start_command", "failure_action",
 }  # fmt: skip
@@ -97,17 +98,18 @@ def test_who_is_launched_and_who_is_not(planned):
     plan = planned(
         {n: ["l0"] for n in "abcd"},
         {"a": {"benito:node_type": "embedded_pnode"}, "b": {"benito:ghost": "true"}, "c": {"benito:node_type": "process"}},
+        pool={"alpha": {}, "beta": {}},
     )
-    assert [(n.name, n.kind, n.is_guest) for n in plan.nodes] == [
-        ("a", "physical", False),
+    assert [(n.name, n.kind, n.launched) for n in plan.nodes] == [
+        ("a", "physical", True),
         ("b", "qemu", False),
-        ("c", "process", False),
+        ("c", "process", True),
         ("d", "qemu", True),
     ]
     assert plan.obstacle == ""
-    [vhost] = plan.vhosts
-    assert [g["name"] for g in plan.document(vhost)["guests"]] == ["d"]
-    assert len(plan.document(vhost)["hosts"]) == 4
+    guests = {pnode: [g["name"] for g in plan.document(pnode)["guests"]] for pnode in plan.vhosts}
+    assert guests == {"pnode-0000": ["c", "d"], "pnode-0001": ["a"]}
+    assert len(plan.document("pnode-0000")["hosts"]) == 4
 
 
 def test_guests_on_two_hosts_are_planned_and_cannot_run(planned):
@@ -187,7 +189,7 @@ def test_experiments_of_a_controller_share_the_lab_s_addresses(planned):
 
 
 def test_nothing_to_launch_is_an_obstacle(planned):
-    assert "no node of this experiment" in planned({"a": ["l0"]}, default_kind="physical").obstacle
+    assert "all nodes of this experiment are ghosts" in planned({"a": ["l0"]}, {"a": {"benito:ghost": "true"}}).obstacle
 
 
 def stripped(plan):

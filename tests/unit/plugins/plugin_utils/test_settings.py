@@ -51,7 +51,9 @@ def test_bare_names_belong_to_others():
         ("pass_pack", "1"),
         ("pass_pack", "1:0"),
         ("nodes_only", "perhaps"),
-        ("default_kind", "openvz"),
+        ("default_kind", "Open VZ"),
+        ("platforms", "pnode=lab.site.x"),
+        ("platforms", "container"),
         ("control_pool", "8.8.8.0/24"),
         ("control_subnet", "10.0.0.1/24"),
         ("state_dir", "relative"),
@@ -112,3 +114,9 @@ def test_relative_xdg_state_home_is_ignored():
 
 def test_each_setting_has_its_own_variable():
     assert len({s.variable for s in SETTINGS}) == len(SETTINGS)
+
+
+def test_a_default_kind_needs_a_platform():
+    with pytest.raises(TopologyError, match="default_kind is 'openvz': it must be one of qemu, process, physical; platforms names others"):
+        resolve_settings("star", (), {"default_kind": "openvz"})
+    assert resolve_settings("star", (), {"default_kind": "openvz", "platforms": {"container": "lab.site.box"}}).default_kind == "container"

@@ -80,6 +80,18 @@ def test_addresses_that_the_labs_server_gave():
     assert "Host b" not in text
 
 
+def test_nodes_without_an_address_are_entered_by_way_of_their_host():
+    nodes = [{"name": f"n{i}", "pnode": f"pnode-000{i}", "control": None} for i in range(3)]
+    infos = [{"name": "n0", "entry": "/var/lib/benito/x y/enter"}, {"name": "n1", "entry": "/run/50%"}]
+    lines = [line.strip() for line in ssh_config(BENITO, nodes, PNODES, infos).splitlines()]
+    assert [line for line in lines if line.startswith(("Host ", "HostName", "Proxy"))] == [
+        "Host n0 n0.e.p",
+        "ProxyCommand '/var/lib/benito/x y/enter' n0",
+        "Host n1 n1.e.p",
+        "ProxyCommand ssh -o ClearAllForwardings=yes -l ops -p 2222 -- lab1.example '/run/50%% n1'",
+    ]
+
+
 def test_the_jump_is_made_as_the_user_would(tmp_path):
     """Let ssh itself run the command, with a stand-in that prints its words."""
     stand_in = tmp_path / "ssh with blanks"
