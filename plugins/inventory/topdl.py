@@ -60,6 +60,11 @@ options:
     type: int
     env: [{name: BENITO_SIZE}]
     vars: [{name: benito_size}]
+  processes_per_machine:
+    description: Put process nodes that have no place into QEMU machines made for them, at most so many into each.
+    type: int
+    env: [{name: BENITO_PROCESSES_PER_MACHINE}]
+    vars: [{name: benito_processes_per_machine}]
   pass_pack:
     description: "O(packing) for the nodes of one placement pass, as C(PASS:NUMBER,...) or a mapping."
     type: raw
@@ -411,6 +416,12 @@ class InventoryModule(BaseInventoryPlugin):
             inventory.set_variable(pnode, "ansible_connection", plain("local"))
             inventory.set_variable(pnode, "ansible_python_interpreter", plain(sys.executable))
 
+        inventory.add_group("carrier")
+        for carrier in plan.carriers:
+            inventory.add_host(carrier, group="carrier")
+            inventory.set_variable(carrier, "benito_pnode_json", plain(json.dumps(plan.inner_document(carrier))))
+            inventory.set_variable(carrier, "benito_pnode", trust_as_template(_DOCUMENT))
+
         substrates = group_names([s.name for s in plan.topology.substrates])
         for group in substrates.values():
             inventory.add_group(group)
@@ -498,6 +509,7 @@ def _node_variables(node: PlannedNode) -> Mapping[str, Any]:
         "full_name": node.full_name,
         "kind": node.kind,
         "pnode": node.pnode,
+        "carrier": node.carrier,
         "guest": node.launched,
         "ghost": node.ghost,
         "image": node.image,

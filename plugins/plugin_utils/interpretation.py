@@ -24,12 +24,12 @@ from .services import check_dhcp, dhcp_role
 from .settings import LEAST_MEMORY, Settings
 from .topology import Attribute, Computer, Interface, Testbed, Topology, find_attribute
 
-IMAGES = ("tiny",)
+IMAGES = ("tiny", "debian")
 ROUTING_WORDS = {"static": "computed", "static-ddijk": "computed", "static-old": "computed", "manual": "manual", "none": "none"}
 
 _FAILURE_ACTIONS = ("fatal", "nonfatal", "ignore")
 # Names that mean something else to Ansible, to the inventory's groups or to a resolver.
-_RESERVED_NAME = re.compile(r"all|ungrouped|[vp]node|vhost|pnode-[0-9]+|pnode_[0-9]+_guests|benito_pool|substrate_.*|[0-9]+")
+_RESERVED_NAME = re.compile(r"all|ungrouped|[vp]node|vhost|carrier|pnode-[0-9]+|pnode_[0-9]+_guests|benito_pool|substrate_.*|[0-9]+")
 _DOTTED_QUAD = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})")
 _YES = ("true", "yes", "on", "1")
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from .embedding import NOTHING_EMBEDDED, Embedding, addresses_of_others, experim
 from .formats.source import read_topology
 from .hostnames import hosts_table, plain_names
 from .interpretation import Experiment, Node, interpret
+from .nesting import Trunk, carriers, leg, nest, plug, substrates_within, trunks
 from .placement import Item, Packing, Placement, PlacementError, place
 from .platforms import ON_THEIR_HOST
 from .pool import PoolHost, load_facts, order_pool, pool_host, rooms
@@ -71,7 +72,8 @@ class PlannedControl:
 class PlannedNode:
     """A vnode with everything decided. ``id`` is short, for paths; ``full_name`` is node.experiment.project; memory in MB.
 
-    What runs on its host's kernel has limits rather than sizes: 0 or None for no limit.
+    What runs on its host's kernel has limits rather than sizes: 0 or None for no limit. ``carrier`` is the machine that a process runs
+    inside of, if any; the pnode is then that of the machine.
     """
 
     name: str
@@ -86,6 +88,7 @@ class PlannedNode:
     pass_number: int | None
     ghost: bool
     host: str | None
+    carrier: str
     start_command: str
     failure_action: str
     testbed: str
@@ -97,6 +100,11 @@ class PlannedNode:
     def pnode(self) -> str:
         """The name of the pnode that carries it."""
         return pnode_name(self.pnode_number)
+
+    @property
+    def place(self) -> str:
+        """Where it is launched: a pnode, or the machine that carries it."""
+        return self.carrier or self.pnode
 
     @property
     def launched(self) -> bool:
@@ -126,6 +134,7 @@ class Plan:
     misfit: str
     cut: tuple[str, ...]
     cables: tuple[Cable, ...]
+    trunks: tuple[Trunk, ...]
     switches: Mapping[str, Switch]
     bridge: str
     control: Control
@@ -139,6 +148,11 @@ class Plan:
         """The pnodes that have something to do."""
         carrying = {node.pnode for node in self.nodes if node.launched}
         return tuple(p for p in self.pnodes if p in carrying)
+
+    @property
+    def carriers(self) -> tuple[str, ...]:
+        """The machines that have processes inside."""
+        return tuple(dict.fromkeys(node.carrier for node in self.nodes if node.launched and node.carrier))
 
     @property
     def obstacle(self) -> str:
@@ -164,7 +178,7 @@ class Plan:
         """What each pnode carries, beside what its host has for it: numbers of nodes, MB and virtual processors; None where not known."""
         found = []
         for pnode in self.pnodes:
-            there = [node for node in self.nodes if node.pnode == pnode and not node.ghost]
+            there = [node for node in self.nodes if node.place == pnode and not node.ghost]
             host = self.host(pnode)
             found.append(
                 {
@@ -181,25 +195,42 @@ class Plan:
 
     def document(self, pnode: str) -> dict[str, Any]:
         """Return what the pnode is handed, as plain JSON; docs/architecture.md describes it field by field."""
-        guests = [node for node in self.nodes if node.pnode == pnode and node.launched]
-        documents = [self._guest(node) for node in guests]
-        touched = {i.substrate for node in guests for i in node.interfaces}
         number = int(pnode.rpartition("-")[2])
+        # What is nested needs its substrates' switches here as well: its machine is plugged into them.
+        touched = {i.substrate for node in self.nodes if node.pnode == pnode and node.launched for i in node.interfaces}
+        document = self._document(pnode, touched)
+        return {
+            **document,
+            "shares": exports(self.settings),
+            "cables": [side(c, number, self.pool, self.switches[c.substrate].id) for c in self.cables if number in c.ends],
+            "control": self.control.document(number, self.bridge, self.settings, document["guests"]),
+        }
+
+    def inner_document(self, carrier: str) -> dict[str, Any]:
+        """Return what a machine that carries processes is handed; it is a document like a pnode's."""
+        own = [trunk for trunk in self.trunks if trunk.carrier == carrier]
+        return {
+            **self._document(carrier, {trunk.substrate for trunk in own}),
+            "shares": [],
+            "cables": [leg(trunk, self.switches[trunk.substrate].id) for trunk in own],
+            "control": {"mode": "none", "bridge": self.bridge, "table": self.bridge},
+        }
+
+    def _document(self, place: str, touched: Collection[str]) -> dict[str, Any]:
+        """Return what a pnode's document and a machine's have in common."""
+        guests = [node for node in self.nodes if node.place == place and node.launched]
         return {
             "format": _FORMAT,
             "experiment": {"project": self.settings.project, "experiment": self.settings.experiment, "id": self.id},
-            "pnode": pnode,
+            "pnode": place,
             "switches": [
                 *({"name": name, "id": s.id, "ports": s.ports} for name, s in self.switches.items() if name in touched),
                 *({"name": f"{n.name}:{i.name}", "id": i.edge, "ports": EDGE_PORTS} for n in guests for i in n.interfaces if i.edge),
             ],
             "shapers": [_shaper(node, i) for node in guests for i in node.interfaces if i.edge],
-            "shares": exports(self.settings),
             "share_server": share_server(self.settings),
-            "cables": [side(c, number, self.pool, self.switches[c.substrate].id) for c in self.cables if number in c.ends],
-            "control": self.control.document(int(pnode[-4:]), self.bridge, self.settings, documents),
             "hosts": [list(row) for row in self.hosts],
-            "guests": documents,
+            "guests": [self._guest(node) for node in guests],
         }
 
     def _guest(self, node: PlannedNode) -> dict[str, Any]:
@@ -227,7 +258,8 @@ class Plan:
                     "netem": i.shape.document() if i.shape and i.shape.method == "netem" else None,
                 }
                 for i in node.interfaces
-            ],
+            ]
+            + [plug(trunk, self.switches[trunk.substrate].id) for trunk in self.trunks if trunk.carrier == node.name],
             "routes": [{"to": str(r.to), "via": str(r.via), "device": devices[r.interface]} for r in node.routes],
             "unreachable": list(self.unreachable) if node.kind not in ON_THEIR_HOST else [],
             "plain_names": dict(self.plain_names.get(node.name, {})),
@@ -297,6 +329,7 @@ def make_plan(
     """
     topology, read_notices = read_topology(path)
     settings = resolve_settings(PurePath(path).stem, topology.attributes, overrides, environment)
+    topology = nest(topology, settings)
     memory_notices: tuple[Notice, ...] = ()
     if previous is None:
         previous, memory_notices = load_embedding(settings)
@@ -320,7 +353,10 @@ def plan_topology(
     experiment = interpret(topology, settings)
     experiment = replace(experiment, nodes=assigned(experiment.nodes, settings))
     placement, misfit = _place(experiment, settings, previous, pool)
-    spread = {link.name: len(spans(link, placement)) for link in experiment.links}
+    carrier_of = carriers(experiment.nodes)
+    within = substrates_within(experiment, carrier_of)
+    legs = {link.name: max(len(spans(link, placement)) - 1, 0) for link in experiment.links}
+    ports_more = {name: legs[name] + len(within.get(name, ())) for name in legs}
     addressing = address(experiment.links, settings, previous.addresses)
     control = control_net(experiment.nodes, placement.pnode_of, addressing.networks, settings, previous.addresses)
     check_shares(settings)
@@ -332,15 +368,20 @@ def plan_topology(
         for i in n.interfaces
         if n.launched and (settings.guest_switches or ((shape := shaped.get((n.name, i.name))) and shape.method == "wirefilter"))
     }
-    wiring = wire(experiment.nodes, experiment.links, settings, previous.ports, edges, spread)
-    cabling = cables(topology.substrates, experiment.links, placement, wiring.cable_ports, settings)
+    wiring = wire(experiment.nodes, experiment.links, settings, previous.ports, edges, ports_more)
+    cable_ports = {name: ports[: legs[name]] for name, ports in wiring.further_ports.items()}
+    trunk_ports = {name: ports[legs[name] :] for name, ports in wiring.further_ports.items()}
+    cabling = cables(topology.substrates, experiment.links, placement, cable_ports, settings)
     if pool:
         check_cables(cabling, pool)
         _check_names(experiment, pool)
     routes, routing_notices = _routes(topology, experiment, addressing)
     ids = short_names((n.name for n in experiment.nodes), _NODE_ID)
     nodes = tuple(
-        _planned(n, ids[n.name], settings, placement, addressing, control, wiring, shaped, routes.get(n.name, ())) for n in experiment.nodes
+        _planned(
+            n, ids[n.name], settings, placement, addressing, control, wiring, shaped, routes.get(n.name, ()), carrier_of.get(n.name, "")
+        )
+        for n in experiment.nodes
     )
     plan = Plan(
         path=path,
@@ -353,6 +394,7 @@ def plan_topology(
         misfit=misfit,
         cut=tuple(placement.cut),
         cables=cabling,
+        trunks=trunks(within, trunk_ports, settings),
         switches=wiring.switches,
         bridge=wiring.bridge,
         control=control,
@@ -402,6 +444,7 @@ def _planned(
     wiring: Wiring,
     shaped: Mapping[tuple[str, str], Shape | None],
     routes: tuple[Route, ...],
+    carrier: str,
 ) -> PlannedNode:
     interfaces = []
     for i in node.interfaces:
@@ -437,6 +480,7 @@ def _planned(
         pass_number=node.pass_number,
         ghost=node.ghost,
         host=node.host,
+        carrier=carrier,
         start_command=node.start_command,
         failure_action=node.failure_action,
         testbed=node.testbed,

@@ -27,7 +27,7 @@ _WORDS = MappingProxyType({"embedded_pnode": "physical", "pnode": "physical", "o
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _ROLE = re.compile(r"[A-Za-z0-9_./-]{1,200}")
 # Groups of the inventory and words of a topology that mean something else.
-_TAKEN = frozenset(("all", "ungrouped", "vnode", "pnode", "vhost", "benito_pool", *_WORDS))
+_TAKEN = frozenset(("all", "ungrouped", "vnode", "pnode", "vhost", "carrier", "benito_pool", *_WORDS))
 
 
 def parse_platforms(value: Any) -> Mapping[str, str]:

@@ -57,6 +57,7 @@ class Settings:
     size: int | None
     pass_pack: Mapping[int, int]
     pass_size: Mapping[int, int]
+    processes_per_machine: int | None
     nodes_only: bool
     pass_nodes_only: frozenset[int]
     platforms: Mapping[str, str]
@@ -245,6 +246,14 @@ SETTINGS: tuple[Setting, ...] = (
         "packing", "int", None, _count, _NUMBER, "How many vnodes a pnode may carry. Without it and without O(size), one pnode carries all."
     ),
     Setting("size", "int", None, _count, _NUMBER, "How many pnodes to use. Stronger than O(packing)."),
+    Setting(
+        "processes_per_machine",
+        "int",
+        None,
+        _count,
+        _NUMBER,
+        "Put process nodes that have no place into QEMU machines made for them, at most so many into each.",
+    ),
     Setting(
         "pass_pack",
         "raw",

@@ -47,7 +47,7 @@ def ssh_config(
         control = node.get("control")
         info = known_of.get(str(node["name"]), {})
         address = (control.get("address") or info.get("control_address")) if control else None
-        pnode = pnodes.get(str(node.get("pnode")), {})
+        pnode = pnodes.get(str(node.get("carrier") or node.get("pnode")), {})
         if address or info.get("entry"):
             name, full = _names(benito, node)
             if address:

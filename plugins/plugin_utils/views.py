@@ -40,7 +40,7 @@ def status_rows(nodes: Iterable[Mapping[str, Any]], infos: Iterable[Mapping[str,
             {
                 "name": node["name"],
                 "kind": node["kind"],
-                "pnode": node["pnode"],
+                "pnode": f"{node['pnode']}/{node['carrier']}" if node.get("carrier") else node["pnode"],
                 "state": _state(node, info),
                 "control": (node.get("control") or {}).get("address") or info.get("control_address"),
                 "addresses": [i["address"] for i in node["interfaces"]],

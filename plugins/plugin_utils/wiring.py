@@ -51,7 +51,7 @@ class Switch:
 class Wiring:
     """Cords by (node, interface), switches by substrate, what the control net needs by node.
 
-    ``cable_ports`` are ports of a substrate's switches that no member has, one for each further pnode it may be on.
+    ``further_ports`` are ports of a substrate's switches that no member has, as many as were asked for.
     """
 
     cords: Mapping[tuple[str, str], Cord]
@@ -59,7 +59,7 @@ class Wiring:
     bridge: str
     taps: Mapping[str, str]
     control_macs: Mapping[str, str]
-    cable_ports: Mapping[str, tuple[int, ...]]
+    further_ports: Mapping[str, tuple[int, ...]]
 
 
 def wire(
@@ -68,12 +68,12 @@ def wire(
     settings: Settings,
     previous: Mapping[tuple[str, str, str], int] = MappingProxyType({}),
     edges: Collection[tuple[str, str]] = (),
-    pnodes: Mapping[str, int] = MappingProxyType({}),
+    further: Mapping[str, int] = MappingProxyType({}),
 ) -> Wiring:
     """Wire the experiment. ``previous`` has the switch ports of the last swap-in by node, interface and substrate.
 
     Ports are counted over all members of a substrate, wherever they live, so that moving one moves no other. ``edges`` are the
-    interfaces, as (node, interface), that get a switch of their own; ``pnodes`` says on how many pnodes a substrate has members.
+    interfaces, as (node, interface), that get a switch of their own; ``further`` says how many ports a substrate's switches need besides.
     Raises TopologyError where the file gives one MAC or one port twice.
     """
     nodes, links = tuple(nodes), tuple(links)
@@ -91,24 +91,24 @@ def wire(
         if node.kind == "physical"
         for i in node.interfaces
     }
-    cable_ports: dict[str, tuple[int, ...]] = {}
+    further_ports: dict[str, tuple[int, ...]] = {}
     switches: dict[str, Switch] = {}
     cords: dict[tuple[str, str], Cord] = {}
     for link in links:
         if not link.members:
             continue
         ports = _ports(link, previous)
-        cables = max(pnodes.get(link.name, 1) - 1, 0)
-        switches[link.name] = Switch(ids[link.name], _size(len(link.members) + cables, max(ports.values()) + cables))
+        more = further.get(link.name, 0)
+        switches[link.name] = Switch(ids[link.name], _size(len(link.members) + more, max(ports.values()) + more))
         taken_ports = set(ports.values())
         free = (port for port in range(switches[link.name].ports - 1, 0, -1) if port not in taken_ports)
         # From the top, so that they stay away from members to come.
-        cable_ports[link.name] = tuple(islice(free, cables))
+        further_ports[link.name] = tuple(islice(free, more))
         for member in link.members:
             key = (member.node, member.name)
             device = on_host.get(key) or f"eth{member.index + 1}"
             cords[key] = Cord(macs[key], ids[link.name], ports[key], device, ids[own[key]] if key in own else "")
-    return Wiring(cords, switches, bridge, taps, control_macs, cable_ports)
+    return Wiring(cords, switches, bridge, taps, control_macs, further_ports)
 
 
 def derived_mac(*words: str) -> str:

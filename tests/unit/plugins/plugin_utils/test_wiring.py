@@ -13,7 +13,7 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.settings import res
 from ansible_collections.benito.testbed.plugins.plugin_utils.topology import Attribute, Computer, Interface, Substrate, Topology
 
 
-def wired(lans, previous=None, extra=None, pnodes=None, **overrides):
+def wired(lans, previous=None, extra=None, further=None, **overrides):
     """Wire {substrate: [nodes]}; ``extra`` has attributes of interfaces by (node, substrate)."""
     nodes = {}
     for lan, members in lans.items():
@@ -24,7 +24,7 @@ def wired(lans, previous=None, extra=None, pnodes=None, **overrides):
     topology = Topology(tuple(Substrate(n) for n in lans), tuple(Computer(n, interfaces=tuple(i)) for n, i in nodes.items()))
     config = resolve_settings("x", overrides=overrides)
     experiment = interpret(topology, config)
-    return wiring.wire(experiment.nodes, experiment.links, config, previous or {}, pnodes=pnodes or {})
+    return wiring.wire(experiment.nodes, experiment.links, config, previous or {}, further=further or {})
 
 
 def ports(result):
@@ -86,8 +86,8 @@ def test_a_switch_reaches_its_highest_port():
 
 
 def test_cables_have_ports_that_the_switch_has():
-    result = wired({"l0": ["a", "b", "c"]}, pnodes={"l0": 3})
-    assert result.cable_ports["l0"] == (31, 30)
+    result = wired({"l0": ["a", "b", "c"]}, further={"l0": 2})
+    assert result.further_ports["l0"] == (31, 30)
     assert result.switches["l0"].ports == 32
 
 
