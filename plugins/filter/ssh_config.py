@@ -18,10 +18,11 @@ def ssh_config(
     nodes: Iterable[Mapping[str, Any]],
     pnodes: Mapping[str, Mapping[str, Any]] | None = None,
     infos: Iterable[Mapping[str, Any]] = (),
+    known_hosts: str = "known_hosts",
 ) -> str:
     """Return an ssh_config for the guests of an experiment."""
     try:
-        return ssh_files.ssh_config(benito, nodes, pnodes or {}, infos)
+        return ssh_files.ssh_config(benito, nodes, pnodes or {}, infos, known_hosts)
     except (TopologyError, KeyError, TypeError, AttributeError) as error:
         raise AnsibleFilterError(f"ssh_config: {error}") from None
 

@@ -416,12 +416,6 @@ class InventoryModule(BaseInventoryPlugin):
             inventory.set_variable(pnode, "ansible_connection", plain("local"))
             inventory.set_variable(pnode, "ansible_python_interpreter", plain(sys.executable))
 
-        inventory.add_group("carrier")
-        for carrier in plan.carriers:
-            inventory.add_host(carrier, group="carrier")
-            inventory.set_variable(carrier, "benito_pnode_json", plain(json.dumps(plan.inner_document(carrier))))
-            inventory.set_variable(carrier, "benito_pnode", trust_as_template(_DOCUMENT))
-
         substrates = group_names([s.name for s in plan.topology.substrates])
         for group in substrates.values():
             inventory.add_group(group)
@@ -439,6 +433,15 @@ class InventoryModule(BaseInventoryPlugin):
                 inventory.set_variable(node.name, "ansible_ssh_common_args", config)
             for substrate in dict.fromkeys(i.substrate for i in node.interfaces):
                 inventory.add_host(node.name, group=substrates[substrate])
+
+        inventory.add_group("carrier")
+        # Processes are reached through their machine: the way to that one is written down before there is anything inside.
+        machines = plain(f"-F {shlex.quote(str(experiment_dir(plan.settings) / 'machines_ssh_config'))}")
+        for carrier in plan.carriers:
+            inventory.add_host(carrier, group="carrier")
+            inventory.set_variable(carrier, "ansible_ssh_common_args", machines)
+            inventory.set_variable(carrier, "benito_pnode_json", plain(json.dumps(plan.inner_document(carrier))))
+            inventory.set_variable(carrier, "benito_pnode", trust_as_template(_DOCUMENT))
 
 
 def group_names(substrates: list[str]) -> dict[str, str]:

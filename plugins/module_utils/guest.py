@@ -35,7 +35,7 @@ class GuestError(HostError):
 
 @dataclass(frozen=True)
 class Nic:
-    """An experimental interface: its place in the guest and the switch port it is plugged into."""
+    """An experimental interface: its place in the guest and the switch port it is plugged into. One that only leads on has no address."""
 
     name: str
     substrate: str
@@ -176,8 +176,8 @@ class Guest:
                     port=number("port", nic.get("port"), 1, 65535),
                     mac=check("mac", nic.get("mac"), MAC, "a MAC address in lower case"),
                     device=check("device", nic.get("device"), DEVICE, "an interface name of at most 15 characters"),
-                    address=address("address", nic.get("address")),
-                    prefix=number("prefix", nic.get("prefix"), 1, 32),
+                    address=address("address", nic.get("address")) if nic.get("address") else "",
+                    prefix=number("prefix", nic.get("prefix"), 1, 32) if nic.get("address") else 0,
                     dhcp=check("dhcp", nic.get("dhcp") or "", ROLE, "server, client or empty"),
                     shaped=shaping(name, nic.get("netem") or {}),
                 )

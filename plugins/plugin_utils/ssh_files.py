@@ -20,6 +20,7 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _PUBLIC_KEY = re.compile(r"([a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,3})( .*)?")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.:%-]{0,253}[A-Za-z0-9])?")
+_FILE = re.compile(r"[A-Za-z0-9_]+")
 _DIRECTORY = re.compile(r'/[^"$\x00-\x1f\x7f]*')
 
 
@@ -28,6 +29,7 @@ def ssh_config(
     nodes: Iterable[Mapping[str, Any]],
     pnodes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     infos: Iterable[Mapping[str, Any]] = (),
+    known_hosts_file: str = "known_hosts",
 ) -> str:
     """Return an ssh_config with an entry for each node that has a control address or is entered by way of its host.
 
@@ -36,10 +38,11 @@ def ssh_config(
     are private; without them, and over a local connection, they are reached directly. ``infos`` are what hosts say about guests:
     ``name`` and ``control_address`` of those whose address the lab's DHCP server chose, ``entry`` of those that have none, a program of
     their pnode that speaks ssh on its standard input.
-    Keys and known hosts are files of the experiment's state directory. Raises TopologyError for what cannot stand in the file.
+    Keys and known hosts are files of the experiment's state directory, the latter ``known_hosts_file``. Raises TopologyError for what
+    cannot stand in the file.
     """
     state = _checked(_DIRECTORY, benito["state_dir"], "a directory")
-    key, known = (_quoted(f"{state}/{name}") for name in ("id_ed25519", "known_hosts"))
+    key, known = (_quoted(f"{state}/{name}") for name in ("id_ed25519", _checked(_FILE, known_hosts_file, "a file")))
     mode = (benito.get("control") or {}).get("mode", "nat")
     known_of = {str(info["name"]): info for info in infos}
     entries = []
