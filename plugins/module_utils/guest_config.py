@@ -53,8 +53,8 @@ def config_files(
         address = f"{guest.control.address}/{control['prefix']}" if guest.control.address else "-"
         rows.append(f"{guest.control.mac} eth0 {address} control -")
     # What comes by DHCP is not given, and what only leads on into the machine has none.
-    given = {n.name: f"{n.address}/{n.prefix}" for n in guest.nics if n.address and n.dhcp != "client"}
-    rows += [f"{n.mac} {n.device} {given.get(n.name, '-')} {n.name} {n.substrate}" for n in guest.nics]
+    given = {n.device: f"{n.address}/{n.prefix}" for n in guest.nics if n.address and n.dhcp != "client"}
+    rows += [f"{n.mac} {n.device} {given.get(n.device, '-')} {n.name} {n.substrate}" for n in guest.nics]
     files = {
         "hostname": guest.name,
         "fqdn": f"{guest.name}.{rundir.experiment}.{rundir.project}",

@@ -80,7 +80,7 @@ BAD_NAMES = ["", "a,b", "a b", "../a", "-a", ".", "a\n", "é", "a" * 65]
         *(({"interfaces": [{**NIC, "prefix": number}]}, "prefix") for number in (0, 33)),
         *(
             ({"interfaces": [{**NIC, "address": text}]}, "address")
-            for text in ["", "10.0.0", "10.0.0.256", "::1", "10.0.0.1/24", "10.0.0.1\n"]
+            for text in ["10.0.0", "10.0.0.256", "::1", "10.0.0.1/24", "10.0.0.1\n"]
         ),
         ({"control": {**CONTROL, "tap": "t" * 16}}, "control.tap"),
         ({"control": {**CONTROL, "mac": "x"}}, "control.mac"),
@@ -133,3 +133,8 @@ def test_shares_by_virtio_and_interfaces_need_room() -> None:
         Guest.from_options({"name": "n-0", "shares": [share] * 9})
     with pytest.raises(GuestError, match="at most 116 interfaces"):
         Guest.from_options({"name": "n-0", "shares": [share], "interfaces": [NIC] * 117})
+
+
+def test_an_interface_may_have_no_address() -> None:
+    [nic] = Guest.from_options({"name": "n-0", "interfaces": [{**NIC, "address": "", "prefix": 0}]}).nics
+    assert (nic.address, nic.prefix) == ("", 0)
