@@ -91,8 +91,8 @@ def _free_name(taken: set[str], number: int) -> str:
     return name
 
 
-def carriers(nodes: Iterable[Node]) -> dict[str, str]:
-    """Return the machine that carries each nested process. Raises TopologyError where it cannot: it needs an image with Python."""
+def carriers(nodes: Iterable[Node], settings: Settings) -> dict[str, str]:
+    """Return the machine that carries each nested process. Raises TopologyError where it cannot: it needs an image with Python and a way in."""
     nodes = tuple(nodes)
     known = {node.name: node for node in nodes}
     found = {}
@@ -104,6 +104,11 @@ def carriers(nodes: Iterable[Node]) -> dict[str, str]:
             raise TopologyError(
                 f"process {node.name} names {one_line(carrier.name)} as its host, whose image is {carrier.image}: "
                 f"a machine that carries processes needs the image {' or '.join(CARRYING_IMAGES)}",
+                node.where,
+            )
+        if settings.control_mode == "none":
+            raise TopologyError(
+                f"process {node.name} is to run inside of {one_line(carrier.name)}, which without a control net cannot be reached",
                 node.where,
             )
         found[node.name] = carrier.name

@@ -353,7 +353,7 @@ def plan_topology(
     experiment = interpret(topology, settings)
     experiment = replace(experiment, nodes=assigned(experiment.nodes, settings))
     placement, misfit = _place(experiment, settings, previous, pool)
-    carrier_of = carriers(experiment.nodes)
+    carrier_of = carriers(experiment.nodes, settings)
     within = substrates_within(experiment, carrier_of)
     legs = {link.name: max(len(spans(link, placement)) - 1, 0) for link in experiment.links}
     ports_more = {name: legs[name] + len(within.get(name, ())) for name in legs}

@@ -72,6 +72,11 @@ def test_a_machine_needs_an_image_that_can_carry(planned):
         planned({"m": ({"benito:node_type": "qemu"}, []), "p": (INSIDE, ["lan"])})
 
 
+def test_a_machine_needs_a_control_net(planned):
+    with pytest.raises(TopologyError, match="process p is to run inside of 'm', which without a control net cannot be reached"):
+        planned({"m": (MACHINE, []), "p": (INSIDE, ["lan"])}, control_mode="none")
+
+
 def test_a_physical_node_is_no_machine(planned):
     plan = planned({"m": ({"benito:node_type": "physical"}, []), "p": (INSIDE, ["lan"])})
     assert plan.carriers == ()
