@@ -92,7 +92,10 @@ def _free_name(taken: set[str], number: int) -> str:
 
 
 def carriers(nodes: Iterable[Node], settings: Settings) -> dict[str, str]:
-    """Return the machine that carries each nested process. Raises TopologyError where it cannot: it needs an image with Python and a way in."""
+    """Return the machine that carries each nested process.
+
+    Raises TopologyError where it cannot: it needs an image with Python, and a control net to come in by.
+    """
     nodes = tuple(nodes)
     known = {node.name: node for node in nodes}
     found = {}
