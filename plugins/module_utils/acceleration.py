@@ -29,19 +29,25 @@ def choose(wish: str, kernel: str, initrd: str, root: str, check: bool = False) 
     if wish != "auto":
         return wish, "asked for"
     cache = f"{root}/accelerator.json"
-    circumstances = [boot_id(), _version(), kernel]
-    known = read_json(cache)
-    if known.get("circumstances") != circumstances:
+    circumstances = [boot_id(), _version()]
+
+    def look() -> dict[str, Any]:
+        known = read_json(cache)
+        kernels = known.get("kernels")
+        return kernels if known.get("circumstances") == circumstances and isinstance(kernels, dict) else {}
+
+    known = look()
+    if kernel not in known:
         if check:
             return "tcg", "not tried in a check run"
         with host_lock(root):
             # Looked at again under the lock: a run beside this one may have found out by now.
-            known = read_json(cache)
-            if known.get("circumstances") != circumstances:
+            known = look()
+            if kernel not in known:
                 works, why = probe(kernel, initrd)
-                known = {"circumstances": circumstances, "accelerator": "kvm" if works else "tcg", "why": why}
-                write_json(cache, known)
-    return str(known["accelerator"]), str(known["why"])
+                known = {**known, kernel: {"accelerator": "kvm" if works else "tcg", "why": why}}
+                write_json(cache, {"circumstances": circumstances, "kernels": known})
+    return str(known[kernel]["accelerator"]), str(known[kernel]["why"])
 
 
 def probe(kernel: str, initrd: str, patience: float = PATIENCE) -> tuple[bool, str]:

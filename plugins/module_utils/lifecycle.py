@@ -8,13 +8,15 @@ import contextlib
 import os
 import signal
 import socket
+import struct
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from . import host_links, qemu
-from .accounts import account
+from .accounts import account, groups
 from .boot_state import read
 from .guest import Guest
 from .guest_config import config_files, pack
@@ -77,7 +79,9 @@ def launch(around: Surroundings, guest: Guest) -> Process:
     halt(rundir, guest.id)
     for stray in marked(rundir.mark, f"{path['home']}/"):
         stop(stray, first=signal.SIGKILL)
+    machine, record = around.machines[guest.image], read_json(path["record"])
     public_key = prepare(around, guest)
+    disk = lay_disk(path["disk"], machine, record)
     for leftover in ("qmp", "agent", "console", "console_log", "state"):
         remove(path[leftover])
     key, content = archive(around, guest)
@@ -87,22 +91,65 @@ def launch(around: Surroundings, guest: Guest) -> Process:
         if guest.control and around.control:
             host_links.add_tap(guest.control.tap, around.control["bridge"], rundir.mark)
             handles.append(host_links.open_tap(guest.control.tap))
-        argv = qemu.command(rundir, guest, around.machines[guest.image])
-        process = spawn(argv, mark=rundir.mark, log=path["log"], user=ACCOUNT, unit="benito-guest", handles=handles, largest=LARGEST_LOG)
+        argv = qemu.command(rundir, guest, machine)
+        largest = LARGEST_LOG + most_written(machine)
+        process = spawn(argv, mark=rundir.mark, log=path["log"], user=ACCOUNT, unit="benito-guest", handles=handles, largest=largest)
     finally:
         for handle in handles:
             os.close(handle)
     record = {
         "name": guest.name,
+        "kind": "qemu",
         "process": process.to_record(),
         "config_key": key,
         "ssh_host_key": public_key,
         "tap": guest.control.tap if guest.control else "",
         "plugs": [[nic.switch, nic.port, nic.substrate] for nic in guest.nics],
+        "disk": disk,
         "wanted": "started",
     }
     write_json(path["record"], record)
     return process
+
+
+def lay_disk(path: str, machine: qemu.Machine, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a guest a disk of its own over its image's; return what the image's is known by. Raises ProcessError.
+
+    What the guest wrote earlier is kept as long as the image's disk is the one that it was written over. QEMU's own tool makes the disk,
+    as the account that owns the place: what may lie there is not root's business.
+    """
+    if not machine.disk:
+        remove(path)
+        return {}
+    try:
+        facts = os.stat(machine.disk)
+    except OSError as error:
+        raise ProcessError(f"the disk {machine.disk} of its image cannot be used: {error.strerror}") from error
+    base = {"path": machine.disk, "format": machine.disk_format, "size": facts.st_size, "time": facts.st_mtime_ns}
+    if record.get("disk") == base and os.path.lexists(path):
+        return base
+    remove(path)
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", machine.disk_format, "-b", machine.disk, path]
+    identity: dict[str, Any] = {"user": account(ACCOUNT).pw_uid, "group": account(ACCOUNT).pw_gid, "extra_groups": groups(ACCOUNT)}
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd="/", **identity)
+    except OSError as error:
+        raise ProcessError(f"qemu-img cannot be run: {error.strerror}; the package qemu-utils has it") from error
+    if done.returncode:
+        raise ProcessError(f"its disk cannot be made: {' '.join(done.stderr.split())}")
+    return base
+
+
+def most_written(machine: qemu.Machine) -> int:
+    """Return how large a guest's own disk can get, in bytes: all of what it sees, and the tables to find it."""
+    if not machine.disk:
+        return 0
+    size = os.stat(machine.disk).st_size
+    if machine.disk_format == "qcow2":
+        with open(machine.disk, "rb") as file:
+            header = file.read(32)
+        size = struct.unpack(">Q", header[24:32])[0] if len(header) == 32 and header.startswith(b"QFI\xfb") else 0
+    return size + size // 64
 
 
 def write_config(path: str, content: bytes) -> None:

@@ -23,18 +23,26 @@ from .vde import control_directory
 # Slots of the root bus that are free for interfaces; the chipset, virtio-serial and the random source have theirs.
 ROOT_SLOTS = 24
 SHARES_SLOT = 31
+# The disk shares its slot with the source of random numbers, whose own is then free: as many interfaces fit as without a disk.
+DISK_SLOT = 30
 # A bridge has 32 slots; the first is its own hot-plug controller's.
 BRIDGE_SLOTS = 31
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What guests of one host share: the accelerator (``kvm`` or ``tcg``) and an image's files."""
+    """What guests of one host share: the accelerator (``kvm`` or ``tcg``) and an image's files.
+
+    ``disk`` is what the guests' own disks lie on, read by all and written by none, and ``disk_format`` its format; empty for an image
+    without a disk.
+    """
 
     accelerator: str
     kernel: str
     initrd: str
     append: str = ""
+    disk: str = ""
+    disk_format: str = "raw"
 
 
 def files(rundir: RunDir, guest: Guest) -> dict[str, str]:
@@ -52,6 +60,7 @@ def files(rundir: RunDir, guest: Guest) -> dict[str, str]:
         "console": f"{home}/io/console",
         "console_log": f"{home}/io/console.log",
         "state": f"{home}/io/state",
+        "disk": f"{home}/io/disk.qcow2",
     }
 
 
@@ -79,7 +88,7 @@ def command(rundir: RunDir, guest: Guest, machine: Machine) -> list[str]:
         *("-serial", "chardev:console"),
         *("-chardev", f"file,id=state,path={path['state']},append=on"),
         *_socket("config", path["agent"]),
-        *_device(driver="virtio-rng-pci"),
+        *(_disk(path["disk"], machine) if machine.disk else _device(driver="virtio-rng-pci")),
         *_device(driver="virtio-serial-pci"),
         *_device(driver="virtserialport", chardev="state", name="benito.state"),
         *_device(driver="virtserialport", chardev="config", name="benito.config"),
@@ -108,6 +117,17 @@ def command(rundir: RunDir, guest: Guest, machine: Machine) -> list[str]:
         where = {"bus": bus, "addr": f"{slot:#x}"} if bus else {}
         argv += _device(driver="virtio-net-pci", netdev=netdev, mac=mac, romfile="", **where)
     return argv
+
+
+def _disk(path: str, machine: Machine) -> list[str]:
+    """Return the guest's disk, over the image's. Formats are said, not guessed: a guest may write what looks like another one."""
+    below = {"driver": machine.disk_format, "read-only": True, "file": {"driver": "file", "filename": machine.disk, "read-only": True}}
+    disk = {"driver": "qcow2", "node-name": "disk", "discard": "unmap", "file": {"driver": "file", "filename": path}, "backing": below}
+    return [
+        *("-blockdev", _json(disk)),
+        *_device(driver="virtio-blk-pci", drive="disk", addr=f"{DISK_SLOT:#x}.0", multifunction=True),
+        *_device(driver="virtio-rng-pci", addr=f"{DISK_SLOT:#x}.1", multifunction=True),
+    ]
 
 
 def plugs(rundir: RunDir, guest: Guest, index: int) -> list[dict[str, Any]]:

@@ -6,39 +6,40 @@ An initramfs stays in memory, and is there twice while the kernel unpacks it. So
 is; all other programs, libraries and kernel modules are in a squashfs file inside it, mounted on /usr/extra, with symbolic links
 from the usual places.
 
-An image is a directory ``tiny-KEY`` below a cache: ``vmlinux``, ``initramfs`` and ``manifest.json``. KEY is a hash of the recipe (this
-builder, its package list, the guest's files), so an image which is there is right and needs neither apt nor network. It is built in a
-hidden directory beside its place and renamed into it: it is complete or absent.
+An image has ``vmlinux`` and ``initramfs``. Its key is a hash of the recipe: this builder, its package list, the guest's files.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import gzip
 import hashlib
 import json
 import lzma
-import os
 import re
-import shutil
-import struct
-import subprocess
-import tempfile
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import debian_packages as debian
+from . import image_store
 from .debian_packages import PackageError
+from .image_parts import (
+    KERNEL_PACKAGE,
+    TOOL_PACKAGES,
+    Unpacked,
+    copy,
+    kernel_package,
+    pack,
+    require_debian,
+    squash,
+    unpack_kernel,
+    with_dependencies,
+)
+from .image_store import Image, listing
 
+NAME = "tiny"
+HAS_DISK = False
 # Raise this when the same packages and guest files would give another image.
 BUILDER = 1
 
-KERNEL_PACKAGE = "linux-image-amd64"
 PACKAGES = (
     "busybox",  # the shell: looks its commands up in PATH, which busybox-static's does not
     "busybox-static",  # everything small
@@ -50,9 +51,6 @@ PACKAGES = (
     "tcpdump",
     "traceroute",
 )
-# Run here, out of their packages: the host need not have them.
-TOOLS = {"cpio": "cpio/**/bin/cpio", "mksquashfs": "squashfs-tools/**/bin/mksquashfs"}
-TOOL_PACKAGES = ("cpio", "squashfs-tools")
 
 # Where each program goes, and a pattern of where its package has it, with or without usr/.
 PROGRAMS = {
@@ -134,30 +132,6 @@ MODULE_PLACES = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Image:
-    """A complete image.
-
-    ``packages`` are the manifest's: name, version and sha256 of each. ``arguments`` belong on its kernel's command line.
-    """
-
-    path: Path
-    key: str
-    release: str
-    packages: list[dict[str, str]]
-    arguments: str
-
-    @property
-    def kernel(self) -> Path:
-        """The kernel, an ELF file: unpacking the usual one costs seconds where the processor is emulated."""
-        return self.path / "vmlinux"
-
-    @property
-    def initrd(self) -> Path:
-        """The initramfs."""
-        return self.path / "initramfs"
-
-
 def recipe_key(guest_files: Path) -> str:
     """Return the key of the image that this builder makes with these guest files."""
     recipe: dict[str, Any] = {
@@ -181,98 +155,34 @@ def recipe_key(guest_files: Path) -> str:
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def find(cache: Path, key: str) -> Image | None:
-    """Return the image of that key, or None when there is no complete one."""
-    path = cache / f"tiny-{key}"
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        whole = all((path / name).stat().st_size == size for name, size in manifest["sizes"].items())
-    except (OSError, ValueError, KeyError):
-        return None
-    return Image(path, key, manifest["release"], manifest["packages"], manifest["arguments"]) if whole else None
-
-
 def ensure(cache: Path, guest_files: Path, refresh: bool = False) -> tuple[Image, bool]:
     """Return the image for these guest files, built if need be, and whether anything changed.
 
     ``refresh`` asks apt again and builds a new one when a package has a newer version.
     """
     key = recipe_key(guest_files)
-    image = find(cache, key)
-    if image and not refresh:
-        return image, False
-    with locked(cache):
-        image = find(cache, key)  # perhaps built by another while this one waited for the lock
-        if image and not refresh:
-            return image, False
-        packages = wanted_packages()
-        if image and image.packages == listing(packages):
-            return image, False
-        try:
-            return build(cache, key, guest_files, packages), True
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise PackageError(f"no space left to build an image in {cache}: it takes about 400 MB for a minute") from error
-            raise PackageError(f"the image cannot be built: {error}") from error
-
-
-def remove(cache: Path, guest_files: Path) -> bool:
-    """Remove the image for these guest files; return whether there was one."""
-    path = cache / f"tiny-{recipe_key(guest_files)}"
-    if not path.exists():
-        return False
-    with locked(cache):
-        discard(path)
-    return True
-
-
-@contextlib.contextmanager
-def locked(cache: Path) -> Iterator[None]:
-    """Keep other builders out, and clear away what a crashed one left."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        lock = (cache / ".lock").open("w", encoding="utf-8")
-    except OSError as error:
-        raise PackageError(f"{cache} cannot be written: {error.strerror}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for stale in cache.glob(".tiny-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        yield
-
-
-def discard(path: Path) -> None:
-    """Remove an image; it is never seen half removed."""
-    aside = path.with_name(f".{path.name}.old")
-    path.rename(aside)
-    shutil.rmtree(aside)
+    return image_store.ensure(
+        cache,
+        NAME,
+        key,
+        lambda: build(cache, key, guest_files, wanted_packages()),
+        lambda image: image.packages != listing(wanted_packages()),
+        refresh,
+        "about 400 MB for a minute",
+    )
 
 
 def wanted_packages() -> dict[str, debian.Package]:
     """Return every package an image is made of today, by name."""
-    if os.uname().machine != "x86_64":
-        raise PackageError(f"the tiny image is made for x86_64, this host is {os.uname().machine}")
-    for tool in ("apt-get", "apt-cache", "dpkg-deb"):
-        if not shutil.which(tool):
-            raise PackageError(f"{tool} is missing on this host: an image can be built on a Debian host only")
-    meta = debian.require([KERNEL_PACKAGE])[KERNEL_PACKAGE]
-    kernels = [name for name in meta.depends if name.startswith("linux-image-")]
-    if not kernels:
-        raise PackageError(f"{KERNEL_PACKAGE} names no kernel package")
+    require_debian(NAME)
     packages = debian.with_libraries((*PACKAGES, *TOOL_PACKAGES))
-    packages.update(debian.require(kernels[:1]))
+    packages.update(kernel_package())
     return packages
-
-
-def listing(packages: dict[str, debian.Package]) -> list[dict[str, str]]:
-    """Return the packages as the manifest has them."""
-    return [{"name": p.name, "version": p.version, "sha256": p.sha256} for dummy, p in sorted(packages.items())]
 
 
 def build(cache: Path, key: str, guest_files: Path, packages: dict[str, debian.Package]) -> Image:
     """Build the image and put it in its place. The caller holds the lock."""
-    work = Path(tempfile.mkdtemp(prefix=f".tiny-{key}.", dir=cache))
-    try:
+    with image_store.draft(cache, NAME, key) as work:
         image, debs, source, root, extra = (work / name for name in ("image", "debs", "source", "root", "extra"))
         for directory in (image, debs, source, root, extra):
             directory.mkdir(mode=0o755)
@@ -288,58 +198,8 @@ def build(cache: Path, key: str, guest_files: Path, packages: dict[str, debian.P
         set_aside(root, extra, {FIRST_PROGRAM, *first_modules})
         squash(unpacked, extra, root / f"{EXTRA}.squashfs")
         pack(unpacked, root, image / "initramfs")
-        manifest = {
-            "name": "tiny",
-            "key": key,
-            "builder": BUILDER,
-            "release": release,
-            "arguments": ARGUMENTS,
-            "packages": listing(packages),
-            "sizes": {name: (image / name).stat().st_size for name in ("vmlinux", "initramfs")},
-        }
-        (image / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        os.sync()  # a crash of the host must not leave an image whose blocks never reached the disk
-        place = cache / f"tiny-{key}"
-        if place.exists():
-            discard(place)
-        image.rename(place)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return Image(place, key, release, listing(packages), ARGUMENTS)
-
-
-class Unpacked:
-    """The unpacked packages, each in the directory of its name."""
-
-    def __init__(self, source: Path) -> None:
-        self.source = source
-        linker = "x86_64-linux-gnu/ld-linux-x86-64.so.2"
-        self.linker = self.only(f"libc6/lib/{linker}", f"libc6/usr/lib/{linker}")
-        self.libraries = sorted(str(path) for place in ("lib", "usr/lib") for path in source.glob(f"*/{place}/x86_64-linux-gnu"))
-
-    def only(self, *patterns: str) -> Path:
-        """Return the file that matches the first pattern which matches any."""
-        for pattern in patterns:
-            found = sorted(self.source.glob(pattern))
-            if found:
-                return found[0]
-        raise PackageError(f"the packages hold no {patterns[0]}: this release of Debian has moved it")
-
-    def command(self, program: Path) -> list[str]:
-        """Return the words that run a program with the packages' libraries instead of the host's."""
-        return [str(self.linker), "--library-path", ":".join(self.libraries), str(program)]
-
-    def needed(self, program: Path) -> dict[str, Path]:
-        """Return the libraries a program needs, by name."""
-        *linker, name = self.command(program)
-        found = {}
-        for library, path in re.findall(r"^\s*(\S+) => (.+?)(?: \(0x|$)", debian.run([*linker, "--list", name]), re.MULTILINE):
-            if not path.startswith(str(self.source)):
-                raise PackageError(f"{program.name} needs the library {library}, which no package of the image holds")
-            # The linker itself is listed by its absolute path, and root / "/lib64/x" would be a file of this host.
-            if "/" not in library:
-                found[library] = Path(path)
-        return found
+        facts = {"builder": BUILDER, "release": release, "arguments": ARGUMENTS, "packages": listing(packages)}
+        return image_store.settle(cache, NAME, key, image, facts)
 
 
 def lay_out(root: Path, unpacked: Unpacked, guest_files: Path) -> None:
@@ -387,20 +247,6 @@ def set_aside(root: Path, extra: Path, first: set[str]) -> None:
             path.symlink_to(f"/{EXTRA}/{name}")
 
 
-def copy(original: Path, root: Path, name: str, mode: int = 0o644) -> None:
-    """Copy a file's content to a relative path below ``root``, whose directory need not exist yet.
-
-    Names come out of packages, and the image's own links point to absolute paths: nothing may be written outside of ``root``.
-    """
-    target = root / name
-    base = os.path.realpath(root)
-    if os.path.commonpath([base, os.path.realpath(target)]) != base:
-        raise PackageError(f"{name} would be written outside of the image")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(original, target)
-    target.chmod(mode)
-
-
 def add_kernel(root: Path, package: Path) -> tuple[str, bytes, set[str]]:
     """Put the kernel modules into ``root``; return the kernel's release, the kernel as an ELF file and the first modules."""
     vmlinux, release = b"", ""
@@ -433,84 +279,3 @@ def add_kernel(root: Path, package: Path) -> tuple[str, bytes, set[str]]:
         index.write_text("".join(sorted(index.read_text(encoding="utf-8").splitlines(keepends=True))), encoding="utf-8")
     first = {str((base / "kernel" / f"{path}.ko").relative_to(root)) for path in with_dependencies(modules, FIRST_MODULES)}
     return release, vmlinux, first
-
-
-def with_dependencies(modules: dict[str, bytes], wanted: re.Pattern[str]) -> list[str]:
-    """Return the paths of the modules whose path matches, and of all that they depend on."""
-    paths = {path.rsplit("/", 1)[-1].replace("-", "_"): path for path in modules}
-    front = [path for path in modules if wanted.fullmatch(path)]
-    chosen = set(front)
-    while front:
-        needed = re.search(rb"\0depends=([^\0]*)\0", modules[front.pop()])
-        for name in needed[1].decode().replace("-", "_").split(",") if needed and needed[1] else []:
-            if name not in paths:
-                raise PackageError(f"a kernel module needs {name}, which is not where modules are looked for")
-            if paths[name] not in chosen:
-                chosen.add(paths[name])
-                front.append(paths[name])
-    return sorted(chosen)
-
-
-def unpack_kernel(image: bytes) -> bytes:
-    """Return the ELF kernel inside a bzImage.
-
-    The setup header (Documentation/arch/x86/boot.rst) tells where the payload is; its last four bytes are the unpacked size.
-    """
-    if image[0x202:0x206] != b"HdrS" and image[0x1FE:0x200] != b"\x55\xaa":
-        raise PackageError("the kernel is no bzImage")
-    sectors = image[0x1F1] or 4
-    offset, length = struct.unpack_from("<II", image, 0x248)
-    start = (sectors + 1) * 512 + offset
-    payload = image[start : start + length]
-    if payload.startswith(b"\x7fELF"):
-        kernel = payload
-    elif payload.startswith(b"\xfd7zXZ"):
-        kernel = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(payload)
-    elif payload.startswith(b"\x1f\x8b"):
-        kernel = zlib.decompressobj(31).decompress(payload)
-    elif payload.startswith(b"\x28\xb5\x2f\xfd"):
-        kernel = pipe(["zstd", "-dcq"], payload[:-4])
-    else:
-        raise PackageError(f"the kernel is packed in a way not known here (it begins {payload[:4].hex()})")
-    if not kernel.startswith(b"\x7fELF"):
-        raise PackageError("the kernel's payload is no ELF file")
-    return kernel
-
-
-def fix_times(root: Path) -> list[str]:
-    """Set every time below a directory to 1970; return the names of everything in it, sorted, from ``.`` on."""
-    names = ["."]
-    for directory, subdirectories, files in os.walk(root):
-        names += [os.path.relpath(os.path.join(directory, name), root) for name in (*subdirectories, *files)]
-    for name in names:
-        os.utime(root / name, (0, 0), follow_symlinks=False)
-    return sorted(names)
-
-
-def squash(unpacked: Unpacked, root: Path, target: Path) -> None:
-    """Write the directory as a squashfs. The same files make the same bytes."""
-    fix_times(root)
-    tool = unpacked.command(unpacked.only(TOOLS["mksquashfs"]))
-    options = ["-comp", "zstd", "-Xcompression-level", "22", "-b", "128K"]
-    fixed = ["-all-root", "-all-time", "0", "-mkfs-time", "0", "-no-xattrs", "-no-progress", "-quiet", "-processors", "1"]
-    debian.run([*tool, str(root), str(target), *options, *fixed])
-
-
-def pack(unpacked: Unpacked, root: Path, target: Path) -> None:
-    """Write the directory as an initramfs. The same files make the same bytes."""
-    names = fix_times(root)
-    tool = unpacked.command(unpacked.only(TOOLS["cpio"]))
-    options = ["--create", "--quiet", "--null", "--format=newc", "--reproducible", "--owner=+0:+0"]
-    archive = pipe([*tool, *options], "".join(f"{name}\0" for name in names).encode(), cwd=root)
-    target.write_bytes(gzip.compress(archive, 9, mtime=0))
-
-
-def pipe(command: list[str], data: bytes, cwd: Path | None = None) -> bytes:
-    """Return what a filter makes of the data."""
-    try:
-        done = subprocess.run(command, input=data, cwd=cwd, capture_output=True, check=False)
-    except OSError as error:
-        raise PackageError(f"{command[0]} cannot be run: {error.strerror}") from error
-    if done.returncode:
-        raise PackageError(f"{command[0]} failed: {debian.last_words(done.stderr.decode(errors='replace'))}")
-    return done.stdout

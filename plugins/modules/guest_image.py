@@ -2,18 +2,19 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Thin door to the tiny image's builder."""
+"""Thin door to the builders of images."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: guest_image
-short_description: Build the image that guests boot
+short_description: Build an image that guests boot
 version_added: 0.1.0
 author:
   - The Benito developers (@benito)
 description:
-  - Builds the image C(tiny) on the host, a kernel and an initramfs made from Debian packages, which boots a guest of 100 MB in seconds.
+  - Builds an image on the host. V(tiny) is a kernel and an initramfs made from Debian packages, which boots a guest of 100 MB in seconds.
+    V(debian) is a whole Debian of the host's release, with systemd, OpenSSH, Python and apt, on a disk that guests share and write past.
   - The packages are fetched with the host's own apt, from its mirrors, through its proxies and checked by its signatures. Nothing is
     installed on the host.
   - Images are kept by content. While neither the recipe nor the guest files change, the image that is there is used, without network.
@@ -21,14 +22,14 @@ options:
   name:
     description: The image.
     type: str
-    choices: [tiny]
+    choices: [tiny, debian]
     default: tiny
   cache:
     description: Directory on the host where images are kept.
     type: path
     default: /var/cache/benito/images
   guest_files:
-    description: Directory on the host with the files that go into the guest, C(init), C(benito-agent) and their kin.
+    description: Directory on the host with the files that go into a guest, C(init), C(benito-agent) and their kin.
     type: path
     required: true
   state:
@@ -42,6 +43,7 @@ options:
     default: false
 requirements:
   - A Debian host (amd64) with apt
+  - For V(debian) the host's packages C(mmdebstrap) and C(e2fsprogs), and 3 GB of space while it is built
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -58,6 +60,12 @@ attributes:
 EXAMPLES = r"""
 - name: Build the image
   benito.testbed.guest_image:
+    guest_files: /usr/local/lib/benito/guest
+  register: image
+
+- name: Build the image that is a whole Debian
+  benito.testbed.guest_image:
+    name: debian
     guest_files: /usr/local/lib/benito/guest
   register: image
 
@@ -78,6 +86,11 @@ kernel:
   returned: success
   type: str
   sample: /var/cache/benito/images/tiny-0123456789ab/vmlinux
+disk:
+  description: The disk of the root file system, which guests only read; empty where the image is all in its initramfs.
+  returned: success
+  type: str
+  sample: /var/cache/benito/images/debian-0123456789ab/disk.img
 initrd:
   description: The initramfs.
   returned: success
@@ -90,7 +103,7 @@ key:
   sample: 0123456789ab
 arguments:
   description: What belongs on the kernel's command line.
-  returned: when the image is there
+  returned: success
   type: str
 release:
   description: The kernel's release.
@@ -119,11 +132,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.benito.testbed.plugins.module_utils import tiny_image
+from ansible_collections.benito.testbed.plugins.module_utils import debian_image, image_store, tiny_image
 from ansible_collections.benito.testbed.plugins.module_utils.debian_packages import PackageError
 
+BUILDERS = {"tiny": tiny_image, "debian": debian_image}
 
-def listing(image: tiny_image.Image | None) -> str:
+
+def listing(image: image_store.Image | None) -> str:
     """Return the image as the diff shows it: one line per package."""
     if image is None:
         return ""
@@ -132,33 +147,33 @@ def listing(image: tiny_image.Image | None) -> str:
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Bring the image into the wanted state; return the module's result."""
-    cache, guest_files = Path(module.params["cache"]), Path(module.params["guest_files"])
+    name, cache, guest_files = module.params["name"], Path(module.params["cache"]), Path(module.params["guest_files"])
+    builder = BUILDERS[name]
     present = module.params["state"] == "present"
     if module.check_mode and not guest_files.exists():
         # A check run has not copied them, so there is no image of theirs yet.
         return {
             "changed": present,
-            "path": "",
-            "kernel": "",
-            "initrd": "",
-            "key": "",
-            "diff": {"before": "", "after": "tiny\n" if present else ""},
+            **dict.fromkeys(("path", "kernel", "initrd", "disk", "key"), ""),
+            "diff": {"before": "", "after": f"{name}\n" if present else ""},
         }
-    key = tiny_image.recipe_key(guest_files)
-    before = after = tiny_image.find(cache, key)
+    key = builder.recipe_key(guest_files)
+    before = after = image_store.find(cache, name, key)
     if module.check_mode:
         changed = (before is None) if present else (before is not None)
         after = before if present else None
     elif present:
-        after, changed = tiny_image.ensure(cache, guest_files, module.params["refresh"])
+        after, changed = builder.ensure(cache, guest_files, module.params["refresh"])
     else:
-        after, changed = None, tiny_image.remove(cache, guest_files)
-    path = cache / f"tiny-{key}"
+        after, changed = None, image_store.remove(cache, name, key)
+    path = cache / f"{name}-{key}"
     result: dict[str, Any] = {
         "changed": changed,
         "path": str(path),
         "kernel": str(path / "vmlinux"),
         "initrd": str(path / "initramfs"),
+        "disk": str(path / image_store.DISK) if builder.HAS_DISK else "",
+        "arguments": builder.ARGUMENTS,
         "key": key,
         "diff": {"before": listing(before), "after": f"{path}\n" if changed and present and after is None else listing(after)},
     }
@@ -171,7 +186,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "choices": ["tiny"], "default": "tiny"},
+            "name": {"type": "str", "choices": ["tiny", "debian"], "default": "tiny"},
             "cache": {"type": "path", "default": "/var/cache/benito/images"},
             "guest_files": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

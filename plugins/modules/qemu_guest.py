@@ -56,6 +56,9 @@ options:
         description: Number of virtual processors.
         type: int
         default: 1
+      limits:
+        description: What nodes without a machine of their own may use; of no effect here.
+        type: dict
       control:
         description: The interface of the control net; none when not given.
         type: dict
@@ -106,7 +109,7 @@ options:
             type: str
             required: true
           address:
-            description: IPv4 address.
+            description: IPv4 address, empty for an interface that only leads a substrate into the machine.
             type: str
             required: true
           prefix:
@@ -243,6 +246,8 @@ options:
     description:
       - The images guests are started from, by name, as M(benito.testbed.guest_image) returns them, each with C(kernel), C(initrd) and
         C(arguments) of the kernel. Needed to start guests.
+      - An image with a C(disk) is booted from it; C(disk_format) is V(raw), the default, or V(qcow2). Guests read it, and write to disks of
+        their own, which are kept until the guest is removed or gets another image. The account C(benito) must be able to read it.
     type: dict
     default: {}
   accelerator:
@@ -404,7 +409,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.acceleration import
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.guest_config import host_resolver
-from ansible_collections.benito.testbed.plugins.module_utils.guest_status import known
+from ansible_collections.benito.testbed.plugins.module_utils.guest_status import QEMU, known
 from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Surroundings
 from ansible_collections.benito.testbed.plugins.module_utils.options import (
     CONTROL_NET,
@@ -441,6 +446,7 @@ GUEST = {
     "image": {"type": "str", "default": "tiny"},
     "memory": {"type": "int", "default": 128},
     "cpus": {"type": "int", "default": 1},
+    "limits": {"type": "dict"},
     "control": {"type": "dict", "options": CONTROL_NIC},
     "interfaces": {"type": "list", "elements": "dict", "default": [], "options": NIC},
     "routes": {"type": "list", "elements": "dict", "default": [], "options": {"to": TEXT, "via": TEXT, "device": TEXT}},
@@ -465,9 +471,11 @@ def surroundings(module, rundir, guests):
     machines = {}
     for name in sorted(images):
         image = params["images"][name]
-        kernel, initrd = image.get("kernel", ""), image.get("initrd", "")
+        kernel, initrd, disk_format = image.get("kernel", ""), image.get("initrd", ""), image.get("disk_format", "raw")
+        if disk_format not in ("raw", "qcow2"):
+            raise HostError(f"image {name}: disk_format must be raw or qcow2, not {str(disk_format)[:64]!r}")
         accelerator, reason = choose(params["accelerator"], kernel, initrd, rundir.root, module.check_mode)
-        machines[name] = Machine(accelerator, kernel, initrd, image.get("arguments", ""))
+        machines[name] = Machine(accelerator, kernel, initrd, image.get("arguments", ""), image.get("disk") or "", disk_format)
         report = {"accelerator": accelerator, "accelerator_reason": reason}
     around = Surroundings(
         rundir=rundir,
@@ -484,7 +492,7 @@ def work(module, rundir, guests, pace):
     """Bring the batch to the state that is asked for; returns the results and what else is to be reported."""
     state, check = module.params["state"], module.check_mode
     wanted = {guest.id for guest in guests}
-    results = batch.absent(rundir, [id_ for id_ in known(rundir) if id_ not in wanted], check) if module.params["purge"] else []
+    results = batch.absent(rundir, [id_ for id_ in known(rundir, QEMU) if id_ not in wanted], check) if module.params["purge"] else []
     if state == "absent":
         return results + batch.absent(rundir, [guest.id for guest in guests], check), {}
     if state == "stopped":

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.benito.testbed.plugins.module_utils import debian_packages as debian
+from ansible_collections.benito.testbed.plugins.module_utils import image_parts as parts
+from ansible_collections.benito.testbed.plugins.module_utils import image_store as store
 from ansible_collections.benito.testbed.plugins.module_utils import tiny_image as tiny
 
 GUEST = Path(__file__).resolve().parents[4] / "roles/qemu_guest/files/guest"
@@ -47,16 +49,16 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replace what needs a mirror; return the list of keys that were built."""
     built: list[str] = []
 
-    def build(cache: Path, key: str, guest_files: Path, packages: dict[str, debian.Package]) -> tiny.Image:
+    def build(cache: Path, key: str, guest_files: Path, packages: dict[str, debian.Package]) -> store.Image:
         built.append(key)
         place = cache / f"tiny-{key}"
         place.mkdir(exist_ok=True)
         (place / "vmlinux").write_bytes(ELF)
         (place / "initramfs").write_bytes(b"cpio")
         sizes = {"vmlinux": len(ELF), "initramfs": 4}
-        manifest = {"release": "6.1", "arguments": "a", "packages": tiny.listing(packages), "sizes": sizes}
+        manifest = {"release": "6.1", "arguments": "a", "packages": store.listing(packages), "sizes": sizes}
         (place / "manifest.json").write_text(json.dumps(manifest))
-        return tiny.Image(place, key, "6.1", tiny.listing(packages), "a")
+        return store.Image(place, key, "6.1", store.listing(packages), "a")
 
     monkeypatch.setattr(tiny, "build", build)
     monkeypatch.setattr(tiny, "wanted_packages", lambda: dict(PACKAGES))
@@ -88,7 +90,7 @@ def test_an_image_is_built_once(tmp_path: Path, guest_files: Path, builds: list[
 def test_a_damaged_image_is_built_again(tmp_path: Path, guest_files: Path, builds: list[str]) -> None:
     image, dummy = tiny.ensure(tmp_path, guest_files)
     image.initrd.write_bytes(b"")
-    assert tiny.find(tmp_path, image.key) is None
+    assert store.find(tmp_path, "tiny", image.key) is None
     assert tiny.ensure(tmp_path, guest_files)[1]
     assert len(builds) == 2
 
@@ -110,13 +112,13 @@ def test_what_a_crashed_builder_left_is_cleared(tmp_path: Path, guest_files: Pat
     (tmp_path / ".tiny-0123.abc/root").mkdir(parents=True)
     image, dummy = tiny.ensure(tmp_path, guest_files)
     assert sorted(os.listdir(tmp_path)) == [".lock", "guest", image.path.name]
-    assert tiny.remove(tmp_path, guest_files)
-    assert not tiny.remove(tmp_path, guest_files)
+    assert store.remove(tmp_path, "tiny", tiny.recipe_key(guest_files))
+    assert not store.remove(tmp_path, "tiny", tiny.recipe_key(guest_files))
     assert sorted(os.listdir(tmp_path)) == [".lock", "guest"]
 
 
 def test_a_full_disk_is_said(tmp_path: Path, guest_files: Path, builds: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: object) -> tiny.Image:
+    def full(*arguments: object) -> store.Image:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tiny, "build", full)
@@ -134,9 +136,9 @@ def test_nothing_is_copied_out_of_the_root(tmp_path: Path) -> None:
     (root / "busybox").symlink_to(victim / "ld.so")
     for name in (str(victim / "ld.so"), "../host/ld.so", "lib64/ld.so", "busybox"):
         with pytest.raises(debian.PackageError, match="outside of the image"):
-            tiny.copy(tmp_path / "file", root, name)
+            parts.copy(tmp_path / "file", root, name)
     assert (victim / "ld.so").read_text() == "the host's own"
-    tiny.copy(tmp_path / "file", root, "usr/lib/file", 0o755)
+    parts.copy(tmp_path / "file", root, "usr/lib/file", 0o755)
     assert (root / "usr/lib/file").read_text() == "the image's"
 
 
@@ -144,7 +146,7 @@ def test_the_linker_itself_is_no_library(tmp_path: Path, monkeypatch: pytest.Mon
     place = tmp_path / "libc6/lib/x86_64-linux-gnu"
     place.mkdir(parents=True)
     (place / "ld-linux-x86-64.so.2").touch()
-    unpacked = tiny.Unpacked(tmp_path)
+    unpacked = parts.Unpacked(tmp_path)
     shown = f"\tlinux-vdso.so.1 (0x1)\n\tlibc.so.6 => {place}/libc.so.6 (0x2)\n\t/lib64/ld-linux-x86-64.so.2 => {place}/ld.so (0x3)\n"
     monkeypatch.setattr(debian, "run", lambda command: shown)
     assert unpacked.needed(tmp_path / "ip") == {"libc.so.6": place / "libc.so.6"}
@@ -155,16 +157,16 @@ def test_the_linker_itself_is_no_library(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("payload", [ELF, gzip.compress(ELF) + b"size", lzma.compress(ELF) + b"size"], ids=["plain", "gzip", "xz"])
 def test_kernels_are_unpacked(payload: bytes) -> None:
-    assert tiny.unpack_kernel(bzimage(payload)) == ELF
+    assert parts.unpack_kernel(bzimage(payload)) == ELF
 
 
 def test_kernels_that_cannot_be_unpacked() -> None:
     with pytest.raises(debian.PackageError, match="a way not known here"):
-        tiny.unpack_kernel(bzimage(b"LZOP" + ELF))
+        parts.unpack_kernel(bzimage(b"LZOP" + ELF))
     with pytest.raises(debian.PackageError, match="no ELF file"):
-        tiny.unpack_kernel(bzimage(gzip.compress(b"something else")))
+        parts.unpack_kernel(bzimage(gzip.compress(b"something else")))
     with pytest.raises(debian.PackageError, match="no bzImage"):
-        tiny.unpack_kernel(bytes(2048))
+        parts.unpack_kernel(bytes(2048))
 
 
 def test_modules_bring_what_they_depend_on() -> None:
@@ -176,10 +178,10 @@ def test_modules_bring_what_they_depend_on() -> None:
         "net/other": b"\0depends=\0",
     }
     wanted = re.compile("drivers/net/virtio_net")
-    assert tiny.with_dependencies(modules, wanted) == sorted(set(modules) - {"net/other"})
+    assert parts.with_dependencies(modules, wanted) == sorted(set(modules) - {"net/other"})
     del modules["net/core/failover"]
     with pytest.raises(debian.PackageError, match="needs failover"):
-        tiny.with_dependencies(modules, wanted)
+        parts.with_dependencies(modules, wanted)
 
 
 def test_set_aside_files_are_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,5 +200,5 @@ def test_every_time_is_fixed_and_names_are_sorted(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "c").symlink_to("a")
-    assert tiny.fix_times(tmp_path) == [".", "a", "b", "b/a", "b/z", "c"]
+    assert parts.fix_times(tmp_path) == [".", "a", "b", "b/a", "b/z", "c"]
     assert {os.lstat(tmp_path / name).st_mtime for name in ("b", "b/a", "c")} == {0.0}
