@@ -14,17 +14,25 @@ from .processes import Process, alive, tail
 from .rundir import RunDir, read_json
 from .vde import endpoints
 
+QEMU = "qemu"
 
-def known(rundir: RunDir) -> list[str]:
-    """Return the ids of the guests that have a directory."""
+
+def known(rundir: RunDir, *wanted: str) -> list[str]:
+    """Return the ids of the guests that have a directory, all or those of some kinds."""
     with contextlib.suppress(OSError):
-        return sorted(os.listdir(f"{rundir.path}/guests"))
+        ids = sorted(os.listdir(f"{rundir.path}/guests"))
+        return [id_ for id_ in ids if not wanted or kind_of(rundir, id_) in wanted]
     return []
 
 
+def kind_of(rundir: RunDir, id_: str) -> str:
+    """Return the kind of a guest, as its platform has written it down; a record that does not say is of a machine."""
+    return str(read_json(f"{rundir.guest(id_)}/launch.json").get("kind") or QEMU)
+
+
 def kinds(rundir: RunDir) -> list[str]:
-    """Return the kinds of the guests that have a directory; a record that does not say is of a machine."""
-    return sorted({str(read_json(f"{rundir.guest(id_)}/launch.json").get("kind") or "qemu") for id_ in known(rundir)})
+    """Return the kinds of the guests that have a directory."""
+    return sorted({kind_of(rundir, id_) for id_ in known(rundir)})
 
 
 def plugged(rundir: RunDir) -> dict[str, dict[int, int]]:

@@ -81,7 +81,7 @@ guests:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
-from ansible_collections.benito.testbed.plugins.module_utils.guest_status import describe, known, plugged
+from ansible_collections.benito.testbed.plugins.module_utils.guest_status import QEMU, describe, known, plugged
 from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, open_experiment
 
 
@@ -91,7 +91,7 @@ def main():
     try:
         rundir = open_experiment(module.params, check=True)[0]
         ports = plugged(rundir)
-        guests = [describe(rundir, id_, ports) for id_ in known(rundir)]
+        guests = [describe(rundir, id_, ports) for id_ in known(rundir, QEMU)]
     except HostError as error:
         module.fail_json(msg=str(error))
     names = module.params["names"]

@@ -1,0 +1,554 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process nodes of an experiment on one host, as one batch: what is wanted, what is there, and how the one becomes the other.
+
+All of them are kept by one supervisor (see `process_keeper`): here its list is written, and what it says is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from . import host_links, node_entry, process_files, process_keeper, process_plug, vde
+from .accounts import account
+from .errors import HostError
+from .guest import Guest, GuestError
+from .guest_status import known
+from .processes import Process, ProcessError, alive, spawn, stop, tail
+from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
+
+KINDS = ("process", "physical")
+NODE_ACCOUNT = "benito-node"
+# The first of the ids that stand for those inside a node but 0: a range that container managers leave alone.
+FURTHER_IDS = 0x70000000
+FATAL = "fatal"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A process node: the guest it is, and hard limits: memory in MB, processors, number of processes; None for none."""
+
+    guest: Guest
+    memory: int | None = None
+    cpus: float | None = None
+    processes: int | None = None
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Node:
+        """Take one entry of the document's ``guests``. Raises GuestError."""
+        guest = Guest.from_options(
+            {**options, "image": None, "memory": None, "cpus": None, "control": None, "shares": None, "unreachable": None}
+        )
+        for what in ("mounts", "dhcp"):
+            if options.get(what):
+                raise GuestError(f"guest {guest.name!r}: a process node has no {what}")
+        limits = options.get("limits") or {}
+        for what, value in limits.items():
+            if value is not None and not (isinstance(value, (int, float)) and value > 0):
+                raise GuestError(f"guest {guest.name!r}: limits.{what} must be a number above 0, not {str(value)[:64]!r}")
+        return cls(guest, limits.get("memory"), limits.get("cpus"), limits.get("processes"))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a batch is driven; in seconds."""
+
+    boot_timeout: float = 120.0
+    command_wait: float = 10.0
+    plug_wait: float = 5.0
+    progress: Callable[[str], None] = lambda text: None
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the nodes of one host share. ``account`` is who is root in a node; ``shares`` are name, path and writable."""
+
+    rundir: RunDir
+    hosts: Sequence[Sequence[object]] = ()
+    authorized_keys: str = ""
+    account: str = NODE_ACCOUNT
+    shares: Sequence[tuple[str, str, bool]] = ()
+
+
+@dataclass
+class View:
+    """What there is: the supervisor, the list it was given, what it says, and what is written down of each node."""
+
+    keeper: Process | None
+    entries: dict[str, dict[str, Any]]
+    said: dict[str, Any]
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def facts(self, id_: str) -> dict[str, Any]:
+        """Return what the supervisor says of a node; empty when it does not know it, or is gone."""
+        found = self.said.get("nodes", {}).get(id_, {}) if self.keeper else {}
+        return dict(found)
+
+
+@dataclass
+class Job:
+    """One node of the batch: what must be done, why, and how it ended."""
+
+    node: Node
+    entry: dict[str, Any]
+    action: str = "none"
+    reason: str = ""
+    failure: str = ""
+
+
+def distinct(nodes: Sequence[Node]) -> list[Node]:
+    """Return the nodes of a batch. Raises HostError when two would take each other's place."""
+    ids = [node.guest.id for node in nodes]
+    twice = sorted({id_ for id_ in ids if ids.count(id_) > 1}) if len(set(ids)) < len(ids) else []
+    if twice:
+        raise HostError(f"more than one node has the id {', '.join(twice)}: each needs its own")
+    return list(nodes)
+
+
+def directory(rundir: RunDir) -> str:
+    """Where the supervisor has its files."""
+    return f"{rundir.path}/nodes"
+
+
+def python() -> str:
+    """Return the interpreter of our programs: the host's own."""
+    return next((path for path in ("/usr/bin/python3", "/usr/libexec/platform-python") if os.access(path, os.X_OK)), sys.executable)
+
+
+def keeper(rundir: RunDir) -> Process | None:
+    """Return the living supervisor."""
+    process = Process.from_record(read_json(f"{directory(rundir)}/launch.json").get("process"))
+    return process if alive(process) else None
+
+
+def mine(rundir: RunDir) -> list[str]:
+    """Return the ids of the guests that are process nodes."""
+    return known(rundir, *KINDS)
+
+
+def view(rundir: RunDir) -> View:
+    """Look at what there is."""
+    home = directory(rundir)
+    entries = {str(entry["id"]): entry for entry in read_json(f"{home}/nodes.json").get("nodes", [])}
+    records = {id_: read_json(f"{rundir.guest(id_)}/launch.json") for id_ in mine(rundir)}
+    process = keeper(rundir)
+    said = read_json(f"{home}/state.json")
+    if process and said.get("pid") != process.pid:
+        said = {}
+    return View(process, entries, said, records)
+
+
+# What is wanted
+
+
+def entry(around: Around, node: Node, hosts: process_files.Hosts, boot: int) -> dict[str, Any]:
+    """Return what the supervisor is told about a node."""
+    guest, home = node.guest, around.rundir.guest(node.guest.id)
+    own = [[f"{home}/var", "/var/benito", True], [f"{home}/var", "/var/containers", True], [f"{home}/emulab", "/var/emulab", False]]
+    told = repr([sorted(process_files.texts(guest, around.rundir).items()), around.authorized_keys])
+    network: list[list[str]] = []
+    for nic in guest.nics:
+        address = f"{nic.address}/{nic.prefix} dev {nic.device}"
+        network += [[f"address del {address}", f"address replace {address} brd +"], ["", f"link set dev {nic.device} up"]]
+    network += [[f"route del {r.to} via {r.via} dev {r.device}", f"route replace {r.to} via {r.via} dev {r.device}"] for r in guest.routes]
+    return {
+        "id": guest.id,
+        "name": guest.name,
+        "hostname": guest.name,
+        "home": home,
+        "boot": boot,
+        "plugs": [
+            [nic.device, nic.mac, vde.control_directory(around.rundir, nic.switch), nic.port, f"{guest.name}:{nic.device}"]
+            for nic in guest.nics
+        ],
+        "network": network,
+        "mounts": [*own, [f"{home}/root", "/root", True], *([path, name, writable] for name, path, writable in around.shares)],
+        "files": [
+            [hosts.path(guest), "/etc/hosts"],
+            [f"{home}/hostname", "/etc/hostname"],
+            [f"{directory(around.rundir)}/empty", "/etc/resolv.conf"],
+        ],
+        "command": guest.start_command,
+        "groups": [],
+        "account": around.account,
+        "told": hashlib.sha256(told.encode()).hexdigest()[:16],
+    }
+
+
+def compare(there: View, wanted: dict[str, Any]) -> tuple[str, str]:
+    """Say what separates a node from being started as wanted: an action and the reason."""
+    id_ = wanted["id"]
+    old, facts, record = there.entries.get(id_), there.facts(id_), there.records.get(id_, {})
+    if not record:
+        return "start", "not there"
+    if record.get("wanted") == "stopped":
+        return "start", "stopped"
+    if not old or not facts:
+        return "start", "dead"
+    if facts.get("state") == "failed":
+        return "start", "it failed"
+    if process_keeper.differs(old, wanted):
+        return "start", "changed"
+    if old != wanted:
+        return "reconfigure", "configuration changed"
+    if facts.get("state") == "booted" and facts.get("error"):
+        return "reconfigure", "it could not take its configuration"
+    loose = loose_ends(old, facts)
+    return ("replug", f"unplugged from {', '.join(loose)}") if loose else ("none", "")
+
+
+def loose_ends(told: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Return the switches that a node is not plugged into."""
+    loose = facts.get("unplugged") or {}
+    return [str(plug[2]).split("/")[-3] for plug in told["plugs"] if plug[0] in loose]
+
+
+def started(around: Around, nodes: Sequence[Node], pace: Pace, purge: bool, check: bool, restart: bool = False) -> list[dict[str, Any]]:
+    """Bring the nodes up. Returns one result per node, whatever happened to the others."""
+    rundir = around.rundir
+    there = view(rundir)
+    stale = there.keeper is not None and not _current(rundir)
+    hosts = process_files.Hosts(rundir, around.hosts)
+    wanted_ids = {node.guest.id for node in nodes}
+    gone = [id_ for id_ in there.records if id_ not in wanted_ids] if purge else []
+    jobs = []
+    for node in nodes:
+        old = there.entries.get(node.guest.id) or {}
+        boot = int(old.get("boot") or there.records.get(node.guest.id, {}).get("boot") or 0)
+        job = Job(node, entry(around, node, hosts, boot))
+        job.action, job.reason = compare(there, job.entry)
+        if stale and job.action != "start":
+            job.action, job.reason = "start", "its supervisor is of another version"
+        if restart and job.action != "start":
+            job.action, job.reason = "start", "restart asked for"
+        if job.action == "start":
+            job.entry["boot"] = boot + 1
+        jobs.append(job)
+    results = [_gone(rundir, there, id_) for id_ in gone]
+    if check:
+        return results + [_result(rundir, there, job) for job in jobs]
+    kept = {id_: old for id_, old in there.entries.items() if id_ not in gone and id_ not in wanted_ids}
+    if any(job.action != "none" for job in jobs) or gone or (jobs and not there.keeper):
+        _prepare(around, jobs, hosts)
+        kept.update({job.entry["id"]: job.entry for job in jobs if not job.failure})
+        _serve(around, kept, pace, stale)
+        hosts.tidy(source for told in kept.values() for source, place in told["files"])
+    for result, id_ in zip(results, gone):
+        with _failing(result):
+            _discard(rundir, id_)
+    _settle_down(rundir, jobs, pace)
+    after = view(rundir)
+    return results + [_result(rundir, after, job) for job in jobs]
+
+
+def _prepare(around: Around, jobs: Sequence[Job], hosts: process_files.Hosts) -> None:
+    """Write the files that the nodes of a batch have of their own."""
+    rundir, owner = around.rundir, account(around.account)
+    passage(directory(rundir))
+    process_files.settle(f"{directory(rundir)}/empty", b"")
+    hosts.write()
+    for job in jobs:
+        guest = job.node.guest
+        try:
+            home = rundir.guest(guest.id)
+            for nic in guest.nics:
+                if not os.path.isdir(rundir.switch(nic.switch)):
+                    raise HostError(f"there is no switch {nic.switch} on this host: set up the switches first")
+            process_files.furnish(home, process_files.texts(guest, rundir), around.authorized_keys, (owner.pw_uid, owner.pw_gid))
+            record = {"name": guest.name, "kind": KINDS[0], "wanted": "started", "boot": job.entry["boot"], "command": guest.start_command}
+            if read_json(f"{home}/launch.json") != record:
+                write_json(f"{home}/launch.json", record)
+        except (HostError, OSError) as error:
+            job.failure = str(error)
+    mounts = [pair for job in jobs for pair in job.entry["mounts"]]
+    for path in sorted({str(mount[0]) for mount in mounts}):
+        if not os.path.isdir(path):
+            for job in jobs:
+                if path in [mount[0] for mount in job.entry["mounts"]]:
+                    job.failure = job.failure or f"there is no directory {path} on this host, which it is to share"
+
+
+def _current(rundir: RunDir) -> bool:
+    """Tell whether our programs are there as they are now."""
+    return all(_read(f"{directory(rundir)}/{name}") == text for name, (text, dummy) in _programs().items())
+
+
+def _programs() -> dict[str, tuple[bytes, int]]:
+    return {
+        "keeper.py": (_source(process_keeper), 0o644),
+        "plug.py": (_source(process_plug), 0o644),
+        "enter": (f"#!{python()} -I\n".encode() + _source(node_entry), 0o755),
+    }
+
+
+def _source(module: ModuleType) -> bytes:
+    """Return the text of one of our programs, wherever Ansible put it."""
+    return inspect.getsource(module).encode()
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _host_key(rundir: RunDir) -> str:
+    """Make the host key of the nodes, one for the experiment on this host, in the form dropbear has it. Returns the public half."""
+    home = directory(rundir)
+    path = f"{home}/ssh_host_ed25519_key"
+    if not os.path.exists(f"{home}/host_key"):
+        for leftover in (path, f"{path}.pub"):
+            remove(leftover)
+        host_links.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path])
+        host_links.run(["/usr/lib/dropbear/dropbearconvert", "openssh", "dropbear", path, f"{home}/host_key.new"])
+        os.chmod(f"{home}/host_key.new", 0o600)
+        os.replace(f"{home}/host_key.new", f"{home}/host_key")
+    return public_key(rundir)
+
+
+def public_key(rundir: RunDir) -> str:
+    """Return the public host key of the nodes; empty when there is none yet."""
+    return _read(f"{directory(rundir)}/ssh_host_ed25519_key.pub").decode(errors="replace").strip()
+
+
+def _serve(around: Around, entries: Mapping[str, dict[str, Any]], pace: Pace, anew: bool) -> None:
+    """Give the supervisor its list, and wait until it has done what it says. Raises HostError."""
+    rundir, home = around.rundir, directory(around.rundir)
+    process = keeper(rundir)
+    if process and (anew or not entries):
+        stop(process, first=signal.SIGKILL)
+        process = None
+    if not entries:
+        return
+    passage(home)
+    _host_key(rundir)
+    for name, (text, mode) in _programs().items():
+        if _read(f"{home}/{name}") != text:
+            write_file(f"{home}/{name}", text, mode)
+    owner, service = account(around.account), account(ACCOUNT)
+    content = {
+        "mark": rundir.mark,
+        "account": [owner.pw_uid, owner.pw_gid, FURTHER_IDS],
+        "plug_user": [service.pw_uid, service.pw_gid],
+        "nodes": list(entries.values()),
+    }
+    text = json.dumps(content, sort_keys=True).encode()
+    write_file(f"{home}/nodes.json", text)
+    if process:
+        _nudge(process)
+    else:
+        remove(f"{home}/state.json")
+        process = spawn([python(), "-I", f"{home}/keeper.py"], mark=rundir.mark, log=f"{home}/keeper.log", unit="benito-nodes")
+        write_json(f"{home}/launch.json", {"process": process.to_record()})
+    _await(rundir, process, process_keeper.digest(text), len(entries), pace)
+
+
+def _nudge(process: Process) -> None:
+    """Let the supervisor read its list again."""
+    handle = os.pidfd_open(process.pid)
+    try:
+        if alive(process):
+            signal.pidfd_send_signal(handle, signal.SIGHUP)
+    finally:
+        os.close(handle)
+
+
+def _await(rundir: RunDir, process: Process, wanted: str, count: int, pace: Pace) -> None:
+    """Wait until the supervisor has taken its list over and done all of it. Raises ProcessError."""
+    left, until = -1, time.monotonic() + pace.boot_timeout
+    while time.monotonic() < until:
+        said = read_json(f"{directory(rundir)}/state.json")
+        if (said.get("pid"), said.get("config")) == (process.pid, wanted):
+            if said.get("settled"):
+                return
+            if said.get("left") != left:
+                left, until = int(said.get("left") or 0), time.monotonic() + pace.boot_timeout
+                pace.progress(f"{max(0, count - left)} of {count} process nodes up")
+        if not alive(process):
+            break
+        time.sleep(0.02)
+    raise ProcessError(f"the supervisor of the process nodes did not do its work: {tail(f'{directory(rundir)}/keeper.log') or 'no output'}")
+
+
+def _settle_down(rundir: RunDir, jobs: Sequence[Job], pace: Pace) -> None:
+    """Give plugs a moment to find their switches, and start commands one to end, so that it can be said how that went."""
+    began = time.monotonic()
+    touched = [job for job in jobs if job.action in ("start", "replug") and not job.failure]
+    told = ""
+    while touched and time.monotonic() < began + max(pace.command_wait, pace.plug_wait):
+        there = view_of(rundir)
+        waited = time.monotonic() - began
+        pending = []
+        for job in touched:
+            facts = there.facts(job.entry["id"])
+            running = facts.get("exit_status") == "running" and job.action == "start" and waited < pace.command_wait
+            loose = bool(facts.get("unplugged")) and facts.get("state") == "booted" and waited < pace.plug_wait
+            if running or loose:
+                pending.append(job)
+        touched = pending
+        if touched:
+            text = f"waiting for {len(touched)} start commands"
+            if text != told:
+                pace.progress(text)
+                told = text
+            time.sleep(0.05)
+
+
+def view_of(rundir: RunDir) -> View:
+    """Look at the supervisor alone."""
+    process = keeper(rundir)
+    said = read_json(f"{directory(rundir)}/state.json")
+    return View(process, {}, said if process and said.get("pid") == process.pid else {})
+
+
+# What there is to say
+
+
+def describe(rundir: RunDir, there: View, id_: str) -> dict[str, Any]:
+    """Return the facts about one node, in the words of `guest_status.describe`. ``pid`` is that of its start command while it runs."""
+    record, facts, told = there.records.get(id_, {}), there.facts(id_), there.entries.get(id_)
+    state, detail = "dead", ""
+    if not record:
+        state = "absent"
+    elif record.get("wanted") == "stopped":
+        state = "stopped"
+    elif facts.get("state") == "booted":
+        state = "booted"
+        loose = loose_ends(told, facts) if told else []
+        detail = str(facts.get("error") or "")
+        if loose and not detail:
+            detail = f"not plugged into {', '.join(loose)}: {next(iter(facts['unplugged'].values()))}"
+    elif facts.get("state") == "making":
+        state = "running"
+    else:
+        detail = str(facts.get("error") or "") if facts else "the supervisor of the process nodes is gone" if not there.keeper else ""
+    status = facts.get("exit_status")
+    if state == "booted" and isinstance(status, int) and status and not detail:
+        said = tail(f"{rundir.guest(id_)}/var/log/start_command.err", lines=1)
+        detail = f"its start command failed{f': {said[:200]}' if said else ''}"
+    return {
+        "name": record.get("name", id_),
+        "state": state,
+        "pid": facts.get("command") or None,
+        "exit_status": status,
+        "uptime": facts.get("took"),
+        "detail": detail,
+        "ssh_host_key": public_key(rundir),
+        "entry": f"{directory(rundir)}/enter",
+    }
+
+
+def _result(rundir: RunDir, there: View, job: Job) -> dict[str, Any]:
+    """Report one node."""
+    report = {
+        **describe(rundir, there, job.entry["id"]),
+        "name": job.node.guest.name,
+        "action": job.action,
+        "reason": job.reason,
+        "changed": job.action != "none",
+    }
+    failure = job.failure or (there.facts(job.entry["id"]).get("error") if job.action != "none" else "")
+    if failure:
+        report.update(failed=job.node.guest.failure_action == FATAL, msg=failure, detail=str(failure).splitlines()[0])
+    return report
+
+
+def infos(rundir: RunDir) -> list[dict[str, Any]]:
+    """Return the facts about all process nodes."""
+    there = view(rundir)
+    return [describe(rundir, there, id_) for id_ in there.records]
+
+
+# The end of nodes
+
+
+def stopped(around: Around, nodes: Sequence[Node], pace: Pace, check: bool) -> list[dict[str, Any]]:
+    """Stop nodes: whoever runs in them is asked to end, and then ended."""
+    rundir = around.rundir
+    there = view(rundir)
+    ids = [node.guest.id for node in nodes]
+    results = []
+    for node in nodes:
+        running = bool(there.facts(node.guest.id))
+        results.append({"name": node.guest.name, "action": "stop" if running else "none", "reason": "", "changed": running})
+    if not check:
+        for id_ in ids:
+            record = there.records.get(id_)
+            if record and record.get("wanted") != "stopped":
+                write_json(f"{rundir.guest(id_)}/launch.json", {**record, "wanted": "stopped"})
+        if any(id_ in there.entries for id_ in ids):
+            _serve_rest(around, there, ids, pace)
+    after = view(rundir)
+    return [{**describe(rundir, after, id_), **result} for id_, result in zip(ids, results)]
+
+
+def _serve_rest(around: Around, there: View, without: Iterable[str], pace: Pace) -> None:
+    """Give the supervisor its list without some."""
+    kept = {id_: told for id_, told in there.entries.items() if id_ not in set(without)}
+    if there.keeper or not kept:
+        _serve(around, kept, pace, False)
+    if not kept:
+        remove(f"{directory(around.rundir)}/nodes.json")
+        remove(f"{directory(around.rundir)}/state.json")
+
+
+def absent(around: Around, ids: Sequence[str], pace: Pace, check: bool) -> list[dict[str, Any]]:
+    """Remove nodes with everything they had."""
+    rundir = around.rundir
+    there = view(rundir)
+    results = [_gone(rundir, there, id_) for id_ in ids]
+    if check or not any(result["changed"] for result in results):
+        return results
+    _serve_rest(around, there, ids, pace)
+    for id_, result in zip(ids, results):
+        with _failing(result):
+            _discard(rundir, id_)
+    if not mine(rundir):
+        clear(rundir)
+    return results
+
+
+def _gone(rundir: RunDir, there: View, id_: str) -> dict[str, Any]:
+    """Report a node that is to go."""
+    found = id_ in there.records
+    name = there.records.get(id_, {}).get("name", id_)
+    return {"name": name, "state": "absent", "action": "remove" if found else "none", "reason": "", "changed": found, "detail": ""}
+
+
+@contextlib.contextmanager
+def _failing(result: dict[str, Any]) -> Any:
+    """Let what fails be one node's failure."""
+    try:
+        yield
+    except (HostError, OSError) as error:
+        result.update(failed=True, msg=str(error), state="unknown")
+
+
+def _discard(rundir: RunDir, id_: str) -> None:
+    remove(rundir.guest(id_))
+
+
+def halt(rundir: RunDir) -> None:
+    """Stop all process nodes of an experiment at once: the kernel takes away what they have outside its directory. Raises HostError."""
+    process = keeper(rundir)
+    if process:
+        stop(process, first=signal.SIGKILL)
+
+
+def clear(rundir: RunDir) -> None:
+    """Remove what process nodes share."""
+    halt(rundir)
+    remove(directory(rundir))

@@ -1,0 +1,402 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The Benito developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Thin door: the process nodes of an experiment on one host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: process_guest
+short_description: The process nodes of an experiment on a host
+version_added: 0.1.0
+description:
+  - Brings a list of process nodes to the state that is asked for, as one batch. A process node is a network of its own, with interfaces
+    that are plugged into VDE switches, addresses, routes, names and a home directory, and with the file system of its host. In it runs
+    the start command, and whoever enters it.
+  - A node that is as wanted is left alone. One whose interfaces changed is made anew, one whose addresses, routes or names changed is
+    changed while it runs; a changed start command is run at the next boot of the node.
+  - All nodes are kept by one process of the host's root, the supervisor, and plugged in by another one of the account C(benito).
+    A node has no process of its own but its start command. Who is root in a node is O(account) outside of it.
+extends_documentation_fragment:
+  - benito.testbed.experiment
+  - benito.testbed.experiment.attributes
+options:
+  guests:
+    description: The nodes, as the plan describes them.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the node.
+        type: str
+        required: true
+      id:
+        description: A short name for paths, at most 20 characters. The name when not given.
+        type: str
+      kind:
+        description: Kind of the node.
+        type: str
+        choices: [process, physical]
+        default: process
+      interfaces:
+        description: The interfaces on the links of the topology.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: Name in the topology.
+            type: str
+            required: true
+          substrate:
+            description: The link it is on.
+            type: str
+            required: true
+          switch:
+            description: Short name of the switch it is plugged into.
+            type: str
+            required: true
+          port:
+            description: The switch's port.
+            type: int
+            required: true
+          mac:
+            description: MAC address, in lower case.
+            type: str
+            required: true
+          device:
+            description: Name of the interface in the node.
+            type: str
+            required: true
+          address:
+            description: IPv4 address.
+            type: str
+            required: true
+          prefix:
+            description: Prefix length.
+            type: int
+            required: true
+          dhcp:
+            description: What machines have.
+            type: str
+          netem:
+            description: What machines have.
+            type: dict
+      routes:
+        description: The route table.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          to:
+            description: A network.
+            type: str
+            required: true
+          via:
+            description: Address of the next hop.
+            type: str
+            required: true
+          device:
+            description: Interface it is reached through.
+            type: str
+            required: true
+      plain_names:
+        description: For other nodes, the substrate on which this node knows them by plain name, if not on their first interface.
+        type: dict
+        default: {}
+      start_command:
+        description: What the node's shell runs at each boot of the node.
+        type: str
+        default: ""
+      failure_action:
+        description: Whether a node that does not come up fails the module (V(fatal)) or is only reported.
+        type: str
+        choices: [fatal, nonfatal, ignore]
+        default: fatal
+      limits:
+        description: Hard limits of what runs in the node, where the host's control groups allow that; none when not given.
+        type: dict
+        suboptions:
+          memory:
+            description: Memory in MB.
+            type: int
+          cpus:
+            description: Number of processors, which may be a fraction.
+            type: float
+          processes:
+            description: Number of processes.
+            type: int
+      image:
+        description: Of no effect here, as are the following.
+        type: str
+      memory:
+        description: What machines have; see O(guests[].limits).
+        type: int
+      cpus:
+        description: What machines have; see O(guests[].limits).
+        type: int
+      control:
+        description: What machines have. Nodes are entered by way of their host.
+        type: dict
+      unreachable:
+        description: What machines have. There is no way out of a node's network but the links of the topology.
+        type: list
+        elements: str
+      mounts:
+        description: What machines have; must be empty.
+        type: list
+        elements: dict
+      shares:
+        description: What machines have; see O(shares).
+        type: list
+        elements: dict
+      dhcp:
+        description: What machines have; must be empty.
+        type: list
+        elements: dict
+  hosts:
+    description: The hosts table of the experiment, entries of node, substrate, index of the interface and address.
+    type: list
+    elements: list
+    default: []
+  shares:
+    description: Directories of the host that the nodes have under another name.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Where the nodes have it.
+        type: str
+        required: true
+      path:
+        description: The directory.
+        type: str
+        required: true
+      writable:
+        description: Whether they may write there, as far as O(account) may.
+        type: bool
+        default: false
+  account:
+    description:
+      - The account of the host that who is root in a node is outside of it. Other ids of the node stand for ids that nobody has.
+      - With V(root) there is no such difference, and programs of a node can do to the host what they want.
+    type: str
+    default: benito-node
+  authorized_keys:
+    description: Public SSH keys that may log in to the nodes as root.
+    type: list
+    elements: str
+    default: []
+  state:
+    description:
+      - V(started) makes the nodes that are not as wanted.
+      - V(stopped) asks whatever runs in them to end, and then ends it.
+      - V(restarted) makes them anew, and runs their start commands.
+      - V(absent) ends them and removes everything they had.
+    type: str
+    choices: [started, stopped, restarted, absent]
+    default: started
+  purge:
+    description: Also remove the process nodes of this experiment that are not listed.
+    type: bool
+    default: false
+  boot_timeout:
+    description: Seconds without any progress after which the module gives up.
+    type: int
+    default: 120
+  command_wait:
+    description: Seconds to wait for start commands to end, so that their exit status can be reported. One that runs longer is no error.
+    type: int
+    default: 10
+requirements:
+  - ip (Debian package iproute2)
+  - dropbear, to log in by ssh (Debian package dropbear-bin)
+  - ssh-keygen (Debian package openssh-client)
+  - system accounts C(benito) and C(benito-node), as the role P(benito.testbed.vhost#role) makes them
+author:
+  - The Benito developers (@benito)
+seealso:
+  - module: benito.testbed.process_guest_info
+  - module: benito.testbed.vde_switch
+  - module: benito.testbed.qemu_guest
+"""
+
+EXAMPLES = r"""
+- name: Two process nodes on a LAN
+  benito.testbed.process_guest:
+    experiment: {project: lab, experiment: demo, id: lab.demo}
+    hosts:
+      - [a, lan0, 0, 10.0.0.1]
+      - [b, lan0, 0, 10.0.0.2]
+    guests:
+      - name: a
+        start_command: ping -c 3 b
+        interfaces:
+          - {name: inf000, substrate: lan0, switch: lan0, port: 1, mac: "02:00:00:00:00:01", device: eth1, address: 10.0.0.1, prefix: 24}
+      - name: b
+        interfaces:
+          - {name: inf000, substrate: lan0, switch: lan0, port: 2, mac: "02:00:00:00:00:02", device: eth1, address: 10.0.0.2, prefix: 24}
+  become: true
+"""
+
+RETURN = r"""
+guests:
+  description: One result for each node that was listed or removed.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the node.
+      type: str
+      sample: n-0
+    state:
+      description: V(booted), V(running) (being made), V(dead), V(stopped) (on request) or V(absent).
+      type: str
+      sample: booted
+    pid:
+      description: Process of the start command, as the host sees it; null when none runs.
+      type: int
+      sample: 4711
+    uptime:
+      description: Seconds it took to make the node.
+      type: float
+      sample: 0.02
+    exit_status:
+      description: Exit status of the start command, V(running) while it runs, null when there is none.
+      type: raw
+      sample: 0
+    detail:
+      description: A remark for people, empty when all is well.
+      type: str
+    ssh_host_key:
+      description: The public host key that the node is known by, one for all process nodes of the experiment on this host.
+      type: str
+      sample: ssh-ed25519 AAAA...
+    entry:
+      description:
+        - The program of the host that leads into nodes. With the name of a node it is a shell in it, or, without a terminal, an ssh server
+          for the one connection that its standard input and output are.
+      type: str
+      sample: /var/lib/benito/lab.demo/nodes/enter
+    action:
+      description: What was done, one of V(none), V(start), V(reconfigure), V(replug), V(stop), V(remove).
+      type: str
+      sample: start
+    reason:
+      description: Why it was done.
+      type: str
+      sample: dead
+    changed:
+      description: Whether this node was touched.
+      type: bool
+    msg:
+      description: What went wrong.
+      type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.benito.testbed.plugins.module_utils import process_nodes
+from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.options import (
+    EXPERIMENT,
+    Progress,
+    difference,
+    failures,
+    open_experiment,
+)
+
+TEXT = {"type": "str", "required": True}
+NUMBER = {"type": "int", "required": True}
+NIC = {
+    "name": TEXT,
+    "substrate": TEXT,
+    "switch": TEXT,
+    "port": NUMBER,
+    "mac": TEXT,
+    "device": TEXT,
+    "address": TEXT,
+    "prefix": NUMBER,
+    "dhcp": {"type": "str"},
+    "netem": {"type": "dict"},
+}
+LIMITS = {"memory": {"type": "int"}, "cpus": {"type": "float"}, "processes": {"type": "int"}}
+GUEST = {
+    "name": TEXT,
+    "id": {"type": "str"},
+    "kind": {"type": "str", "choices": ["process", "physical"], "default": "process"},
+    "interfaces": {"type": "list", "elements": "dict", "default": [], "options": NIC},
+    "routes": {"type": "list", "elements": "dict", "default": [], "options": {"to": TEXT, "via": TEXT, "device": TEXT}},
+    "plain_names": {"type": "dict", "default": {}},
+    "start_command": {"type": "str", "default": ""},
+    "failure_action": {"type": "str", "choices": ["fatal", "nonfatal", "ignore"], "default": "fatal"},
+    "limits": {"type": "dict", "options": LIMITS},
+    "image": {"type": "str"},
+    "memory": {"type": "int"},
+    "cpus": {"type": "int"},
+    "control": {"type": "dict"},
+    "unreachable": {"type": "list", "elements": "str"},
+    "mounts": {"type": "list", "elements": "dict"},
+    "shares": {"type": "list", "elements": "dict"},
+    "dhcp": {"type": "list", "elements": "dict"},
+}
+SHARE = {"name": TEXT, "path": TEXT, "writable": {"type": "bool", "default": False}}
+
+
+def work(params, rundir, nodes, check, progress):
+    """Bring the batch to the state that is asked for; returns the results."""
+    around = process_nodes.Around(
+        rundir=rundir,
+        hosts=params["hosts"],
+        authorized_keys="".join(f"{key.strip()}\n" for key in params["authorized_keys"]),
+        account=params["account"],
+        shares=[(share["name"], share["path"], share["writable"]) for share in params["shares"]],
+    )
+    pace = process_nodes.Pace(boot_timeout=params["boot_timeout"], command_wait=params["command_wait"], progress=progress)
+    state, purge = params["state"], params["purge"]
+    if state in ("started", "restarted"):
+        return process_nodes.started(around, nodes, pace, purge, check, restart=state == "restarted")
+    wanted = [node.guest.id for node in nodes]
+    gone = [id_ for id_ in process_nodes.mine(rundir) if id_ not in wanted] if purge else []
+    if state == "absent":
+        return process_nodes.absent(around, gone + wanted, pace, check)
+    results = process_nodes.absent(around, gone, pace, check)
+    return results + process_nodes.stopped(around, nodes, pace, check)
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **EXPERIMENT,
+            "guests": {"type": "list", "elements": "dict", "required": True, "options": GUEST},
+            "hosts": {"type": "list", "elements": "list", "default": []},
+            "shares": {"type": "list", "elements": "dict", "default": [], "options": SHARE},
+            "account": {"type": "str", "default": "benito-node"},
+            "authorized_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "state": {"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
+            "purge": {"type": "bool", "default": False},
+            "boot_timeout": {"type": "int", "default": 120},
+            "command_wait": {"type": "int", "default": 10},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        nodes = process_nodes.distinct([process_nodes.Node.from_options(entry) for entry in module.params["guests"]])
+        rundir, lock = open_experiment(module.params, module.check_mode)
+        with lock, Progress(rundir, module.check_mode) as progress:
+            results = work(module.params, rundir, nodes, module.check_mode, progress)
+    except HostError as error:
+        module.fail_json(msg=str(error))
+    report = {"changed": any(r["changed"] for r in results), "guests": results, "diff": difference(results)}
+    if failures(results):
+        module.fail_json(msg=failures(results), **report)
+    module.exit_json(**report)
+
+
+if __name__ == "__main__":
+    main()
