@@ -25,7 +25,7 @@ from .accounts import account
 from .errors import HostError
 from .guest import Guest, GuestError
 from .guest_status import known
-from .processes import Process, ProcessError, alive, spawn, stop, tail
+from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
 
 KINDS = ("process", "physical")
@@ -130,6 +130,11 @@ def keeper(rundir: RunDir) -> Process | None:
     """Return the living supervisor."""
     process = Process.from_record(read_json(f"{directory(rundir)}/launch.json").get("process"))
     return process if alive(process) else None
+
+
+def processes(rundir: RunDir) -> list[Process]:
+    """Return the processes that keep the nodes: the supervisor and the plug. Those in nodes end with the supervisor."""
+    return list(marked(rundir.mark, f"{directory(rundir)}/"))
 
 
 def mine(rundir: RunDir) -> list[str]:

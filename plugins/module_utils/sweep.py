@@ -9,7 +9,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from . import cables, control_bridge, control_net, guest_status, host_links, lifecycle, shapers, shares, ssh_access, tunnels, vde
+from . import (
+    cables,
+    control_bridge,
+    control_net,
+    guest_status,
+    host_links,
+    lifecycle,
+    process_nodes,
+    shapers,
+    shares,
+    ssh_access,
+    tunnels,
+    vde,
+)
 from .errors import HostError
 from .processes import Process, end_slice, marked, stop
 from .rundir import RunDir, existing, mark_of, remove
@@ -32,6 +45,7 @@ class Remains:
     uplink: str = ""
     shapers: tuple[tuple[RunDir, str], ...] = ()
     mark: str = ""
+    nodes: tuple[RunDir, ...] = ()
 
     def lines(self) -> list[str]:
         """Say it in words, one line each."""
@@ -39,6 +53,7 @@ class Remains:
             *(f"guest {name}" for dummy, name in self.guests),
             *(f"switch {name}" for dummy, name in self.switches),
             *(f"shaper {name}" for dummy, name in self.shapers),
+            *("supervisor of process nodes" for dummy in self.nodes),
             *("server of shared directories" for dummy in self.servers),
             *(f"cable {name}" for dummy, name in self.cables),
             *("key that is let in for cables" for dummy in self.doors),
@@ -64,18 +79,21 @@ def find(project: str, experiment: str, root: str) -> Remains:
     recorded |= {process for d, name in shaping for process in shapers.running(d, name).values()}
     wires = tuple((d, name) for d in directories for name in cables.known(d))
     recorded |= {process for d in directories for process in cables.processes(d)} | {control_bridge.watchdog(root)}
+    nodes = tuple(d for d in directories if process_nodes.keeper(d))
+    recorded |= {process for d in nodes for process in process_nodes.processes(d)}
     doors = (mark,) if ssh_access.lines(root, mark) else ()
     strays = tuple(sorted((p for p in marked(mark, f"{root}/") if p not in recorded), key=lambda p: p.pid))
     net = tuple(control_net.tables(mark)), tuple(host_links.marked(mark))
     back = tuple(tunnels.taken_by(root, mark))
     return Remains(
-        directories, guests, switches, strays, *net, servers, wires, doors, back, control_bridge.unused(root, mark), shaping, mark
+        directories, guests, switches, strays, *net, servers, wires, doors, back, control_bridge.unused(root, mark), shaping, mark, nodes
     )
 
 
 def sweep(remains: Remains, root: str) -> None:
     """Remove all of it, as far as it goes. Raises HostError with everything that could not be removed."""
     steps: list[Callable[[], object]] = [
+        *(partial(process_nodes.halt, rundir) for rundir in remains.nodes),
         *(partial(lifecycle.discard, rundir, name) for rundir, name in remains.guests),
         # First those who would make again what is removed: a supervisor its cables, a peer that is let in the same.
         *(partial(ssh_access.let_in, root, mark, []) for mark in remains.doors),
