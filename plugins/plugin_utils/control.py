@@ -62,8 +62,10 @@ class Control:
 
     def document(self, number: int, bridge: str, settings: Settings, guests: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """Return ``control`` of a pnode's document. ``guests`` are the pnode's, with ``name`` and ``control`` as they are in there."""
-        if self.mode == "none":
-            return {"mode": self.mode, "bridge": bridge, "table": bridge}
+        reached = [{"name": guest["name"], **guest["control"]} for guest in guests if guest["control"]]
+        # A host of processes alone needs none.
+        if self.mode == "none" or not reached:
+            return {"mode": "none", "bridge": bridge, "table": bridge}
         net = self.nets.get(number)
         return {
             "mode": self.mode,
@@ -76,7 +78,7 @@ class Control:
             "interface": settings.control_interface or "" if self.mode == "bridge" else "",
             "deadline": settings.control_deadline,
             "ports": list(self.span or ()),
-            "guests": [{"name": guest["name"], **guest["control"]} for guest in guests if guest["control"]],
+            "guests": reached,
         }
 
 

@@ -180,7 +180,11 @@ def test_dhcp_chooses_nothing():
     overrides = {"control_mode": "bridge", "control_addressing": "dhcp"}
     control = controlled(names(2), **overrides)
     assert (control.dhcp, control.nets, control.addresses) == (True, {}, {})
-    document = control.document(0, "bn1", resolve_settings("x", overrides=overrides), [])
+    machine = {"name": "n0", "control": {"mac": "02:00:00:00:00:01", "address": "", "tap": "bn2"}}
+    settings = resolve_settings("x", overrides=overrides)
+    document = control.document(0, "bn1", settings, [machine])
+    # A host of processes alone is left as it is.
+    assert control.document(0, "bn1", settings, [{"name": "p0", "control": None}])["mode"] == "none"
     assert (document["bridge"], document["table"], document["addressing"], document["address"]) == ("control0", "bn1", "dhcp", "")
     with pytest.raises(TopologyError, match="n0 has a control address, and control_addressing is dhcp"):
         controlled(names(2), attributes={"n0": {"benito:control_address": "192.0.2.8"}}, **overrides)
