@@ -18,8 +18,8 @@ packages=(openssh-client python3-apt tcl)
 if [[ ${1:-} == tests ]]; then
     requirements='requirements-dev.txt'
     packages+=(
-        busybox-static cpio diod iproute2 iputils-ping kmod mmdebstrap nftables openssh-server procps
-        qemu-system-x86 shellcheck systemd-container vde-switch vde-wirefilter vde2 vdeplug
+        busybox-static cpio diod e2fsprogs iproute2 iputils-ping kmod mmdebstrap nftables openssh-server procps
+        qemu-system-x86 qemu-utils shellcheck systemd-container vde-switch vde-wirefilter vde2 vdeplug
     )
 fi
 

@@ -36,7 +36,16 @@ BUILDER = 1
 PACKAGES = (
     # The system.
     *("systemd", "systemd-sysv", "udev", "dbus", "kmod", "mount", "login", "passwd", "e2fsprogs", "netbase", "util-linux", "sudo"),
-    *("openssh-server", "openssh-client", "python3", "python3-apt", "apt", "ca-certificates", "debian-archive-keyring"),
+    *(
+        "openssh-server",
+        "openssh-sftp-server",
+        "openssh-client",
+        "python3",
+        "python3-apt",
+        "apt",
+        "ca-certificates",
+        "debian-archive-keyring",
+    ),
     # The network, and to look at it.
     *("iproute2", "iputils-ping", "traceroute", "tcpdump", "iperf3", "curl", "ethtool", "netcat-openbsd", "nftables", "procps", "psmisc"),
     *("udhcpc", "udhcpd", "less", "vim-tiny"),
@@ -86,6 +95,12 @@ FILES = {
     ),
     # Addresses and routes are the agent's.
     "etc/systemd/network/00-benito.network": "[Match]\nName=*\n\n[Link]\nUnmanaged=yes\n",
+    # Of the many devices that a PC has, those that a guest uses: each costs time where the processor is emulated.
+    "etc/systemd/system/systemd-udev-trigger.service.d/benito.conf": (
+        "[Service]\nExecStart=\n"
+        "ExecStart=-udevadm trigger --action=add --sysname-match=ttyS0\n"
+        "ExecStart=-udevadm trigger --action=add --subsystem-match=block --subsystem-match=misc --subsystem-match=net\n"
+    ),
     "etc/systemd/journald.conf.d/benito.conf": "[Journal]\nStorage=volatile\nRuntimeMaxUse=8M\n",
     "etc/systemd/system.conf.d/benito.conf": "[Manager]\nDefaultTimeoutStopSec=5s\nDefaultTimeoutStartSec=60s\n",
     # As the agent sets it; interfaces that appear later get the same.
@@ -108,7 +123,7 @@ MASKED = (
     *("sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount", "sys-fs-fuse-connections.mount"),
     *("dev-hugepages.mount", "dev-mqueue.mount", "systemd-ask-password-console.path", "systemd-ask-password-wall.path"),
     *("modprobe@configfs.service", "modprobe@dm_mod.service", "modprobe@drm.service", "modprobe@efi_pstore.service"),
-    *("modprobe@fuse.service", "modprobe@loop.service"),
+    *("modprobe@fuse.service", "modprobe@loop.service", "systemd-remount-fs.service"),
 )
 # Each is a process at every boot, for disks and firmware that are not a guest's.
 MASKED_GENERATORS = ("bless-boot", "cryptsetup", "gpt-auto", "hibernate-resume", "integritysetup", "system-update", "veritysetup")
@@ -246,8 +261,9 @@ def install(root: Path, targets: Iterable[Mapping[str, str]]) -> None:
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     command += ["--dpkgopt=force-unsafe-io"]
     files = list(dict.fromkeys(target["file"] for target in targets))
-    # When the builder is killed, it goes with it, rather than work on in a directory that the next builder clears away.
-    debian.run(["setpriv", "--pdeathsig", "TERM", "--", *command, release(), str(root), *files])
+    # With all that it starts it goes when this builder is killed, rather than work on in a directory that the next one clears away.
+    together = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+    debian.run([*together, *command, release(), str(root), *files], name="mmdebstrap")
 
 
 def lay_out(root: Path, guest_files: Path, targets: Iterable[Mapping[str, str]]) -> None:

@@ -30,8 +30,11 @@ class Package:
     sha256: str
 
 
-def run(command: list[str], cwd: Path | None = None) -> str:
-    """Return what a command prints; raise PackageError with its last words when it fails or is missing."""
+def run(command: list[str], cwd: Path | None = None, name: str = "") -> str:
+    """Return what a command prints; raise PackageError with its last words when it fails or is missing.
+
+    ``name`` is the program it is about, where the first word is one that starts it.
+    """
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
     try:
         done = subprocess.run(
@@ -47,7 +50,7 @@ def run(command: list[str], cwd: Path | None = None) -> str:
     except OSError as error:
         raise PackageError(f"{command[0]} cannot be run: {error.strerror}") from error
     if done.returncode:
-        raise PackageError(f"{command[0]} failed: {last_words(done.stderr)}")
+        raise PackageError(f"{name or command[0]} failed: {last_words(done.stderr)}")
     return done.stdout
 
 

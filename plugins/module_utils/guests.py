@@ -106,9 +106,9 @@ def started(around: Surroundings, guests: Sequence[Guest], pace: Pace, check: bo
     if check:
         return [result(around.rundir, job, ports) for job in jobs]
     refuse_too_much(jobs)
+    ended = [job for job in jobs if job.process and (restart or (job.action == "start" and keeps_files(around.rundir, job)))]
     with ThreadPoolExecutor(pace.window) as pool:
-        if restart:
-            list(pool.map(lambda job: halt(around.rundir, job.guest.id, pace.stop_timeout), [job for job in jobs if job.process]))
+        list(pool.map(lambda job: halt(around.rundir, job.guest.id, pace.stop_timeout), ended))
         list(pool.map(lambda job: repair(around, job), jobs))
     waiting = [job for job in jobs if job.action == "start"]
     # Running since an earlier run, but not up yet: that run was interrupted, or gave up.
@@ -124,6 +124,11 @@ def started(around: Surroundings, guests: Sequence[Guest], pace: Pace, check: bo
             job.failure = "it was up, and its process is gone"
     ports = plugged(around.rundir)
     return [result(around.rundir, job, ports) for job in jobs]
+
+
+def keeps_files(rundir: RunDir, job: Job) -> bool:
+    """Tell whether a guest has a disk of its own, and should write down what it holds in memory before it is started anew."""
+    return os.path.lexists(qemu.files(rundir, job.guest)["disk"])
 
 
 def refuse_too_much(jobs: Sequence[Job]) -> None:

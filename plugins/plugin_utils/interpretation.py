@@ -234,8 +234,10 @@ def _wanted_image(computer: Computer) -> Attribute | None:
 
 
 def _image(computer: Computer, settings: Settings) -> str:
-    wanted = _text(_wanted_image(computer))
-    return wanted if wanted in IMAGES else settings.default_image
+    wanted = _wanted_image(computer)
+    # Where nothing names an image, an operating system may be called like one.
+    words = [word.lower() for os in computer.oses for word in (os.distribution, os.name) if word] if wanted is None else [_text(wanted)]
+    return next((word for word in words if word in IMAGES), settings.default_image)
 
 
 def _told_about_kinds(computers: tuple[Computer, ...], settings: Settings, partitioned: bool) -> Iterable[Notice]:

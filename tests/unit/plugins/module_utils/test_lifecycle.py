@@ -12,6 +12,7 @@ import re
 import signal
 import socket
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -167,6 +168,86 @@ def test_launched_again_in_place_of_what_is_left(around: Surroundings, guest: Gu
     third = launch(around, guest)
     assert not alive(second)
     assert alive(third)
+
+
+@pytest.fixture
+def with_disk(around: Surroundings, root: str) -> Surroundings:
+    """Surroundings whose image has a disk."""
+    with open(f"{root}/disk.img", "wb") as file:
+        file.truncate(100 << 20)
+    os.chmod(f"{root}/disk.img", 0o644)
+    machine = dataclasses.replace(around.machines["tiny"], disk=f"{root}/disk.img")
+    return dataclasses.replace(around, machines={"tiny": machine})
+
+
+def test_a_guests_disk_outlives_its_starts(with_disk: Surroundings, guest: Guest, account: str) -> None:
+    path = qemu.files(with_disk.rundir, guest)
+    process = launch(with_disk, guest)
+    facts = os.stat(path["disk"])
+    assert facts.st_uid == pwd.getpwnam(account).pw_uid
+    assert read_json(path["record"])["disk"]["path"] == with_disk.machines["tiny"].disk
+    # All of the disk and no more can be written to, beside what a guest without one may write.
+    limit = int(re.search(r"Max file size +([0-9]+)", Path(f"/proc/{process.pid}/limits").read_text())[1])
+    assert lifecycle.LARGEST_LOG + (100 << 20) < limit < lifecycle.LARGEST_LOG + (110 << 20)
+    launch(with_disk, guest)
+    assert os.stat(path["disk"]).st_ino == facts.st_ino
+    assert discard(with_disk.rundir, guest.id)
+    assert not os.path.exists(path["disk"])
+
+
+def test_another_disk_below_means_another_disk(with_disk: Surroundings, around: Surroundings, guest: Guest) -> None:
+    path = qemu.files(with_disk.rundir, guest)
+    image = Path(with_disk.machines["tiny"].disk)
+
+    def is_new(number: int) -> bool:
+        # A second name keeps the place of each on the host's disk from being used again.
+        os.link(path["disk"], f"{with_disk.rundir.root}/{number}")
+        return not any(os.path.samefile(path["disk"], f"{with_disk.rundir.root}/{earlier}") for earlier in range(number))
+
+    launch(with_disk, guest)
+    assert is_new(0)
+    # Built anew in the same place.
+    os.utime(image, ns=(1, 1))
+    launch(with_disk, guest)
+    assert is_new(1)
+    # What it had over the other image is not there again when that one comes back.
+    launch(around, guest)
+    assert not os.path.exists(path["disk"])
+    launch(with_disk, guest)
+    assert is_new(2)
+    # Whose disk it is nobody knows.
+    os.unlink(path["record"])
+    launch(with_disk, guest)
+    assert is_new(3)
+
+
+def test_a_link_in_place_of_the_disk_leads_nowhere(with_disk: Surroundings, guest: Guest, root: str) -> None:
+    path = qemu.files(with_disk.rundir, guest)
+    prepare(with_disk, guest)
+    Path(f"{root}/victim").write_text("the host's own")
+    os.symlink(f"{root}/victim", path["disk"])
+    launch(with_disk, guest)
+    assert Path(f"{root}/victim").read_text() == "the host's own"
+    assert not os.path.islink(path["disk"])
+
+
+def test_a_disk_that_is_not_there_is_named(with_disk: Surroundings, guest: Guest) -> None:
+    os.unlink(with_disk.machines["tiny"].disk)
+    with pytest.raises(ProcessError, match=r"the disk /.*/disk.img of its image cannot be used: No such file"):
+        launch(with_disk, guest)
+
+
+def test_a_disk_that_the_account_cannot_read_is_named(with_disk: Surroundings, guest: Guest) -> None:
+    os.chmod(with_disk.machines["tiny"].disk, 0o600)
+    with pytest.raises(ProcessError, match=r"its disk cannot be made: .*disk\.img.*Permission denied"):
+        launch(with_disk, guest)
+
+
+def test_a_qcow2_says_its_size_itself(with_disk: Surroundings, root: str) -> None:
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", f"{root}/base.qcow2", "3G"], check=True)
+    machine = dataclasses.replace(with_disk.machines["tiny"], disk=f"{root}/base.qcow2", disk_format="qcow2")
+    assert 3 << 30 <= lifecycle.most_written(machine) < 3.1 * (1 << 30)
+    assert lifecycle.most_written(dataclasses.replace(machine, disk="")) == 0
 
 
 def test_a_guest_that_cannot_be_launched_leaves_no_record(around: Surroundings, guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:

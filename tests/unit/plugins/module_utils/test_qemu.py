@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.benito.testbed.plugins.module_utils import qemu, vde
+from ansible_collections.benito.testbed.plugins.module_utils import lifecycle, qemu, vde
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, alive, spawn, stop, tail
@@ -105,6 +105,23 @@ def test_every_interface_has_a_slot_of_its_own(make_guest: Callable[..., Guest],
         assert device.get("bus") in {None, "pci.0"} | seen
 
 
+def test_a_disk_is_written_past_the_images(make_guest: Callable[..., Guest]) -> None:
+    machine = qemu.Machine("tcg", "k", "i", disk="/images/a,b=c.img")
+    argv = qemu.command(HERE, make_guest(), machine)
+    disk = json.loads(values(argv, "-blockdev")[0])
+    assert disk["file"]["filename"] == "/var/lib/benito/lab.demo/guests/n-0/io/disk.qcow2"
+    assert disk["driver"] == "qcow2"
+    # Said, not guessed and not taken from what the guest may have written.
+    assert (disk["backing"]["driver"], disk["backing"]["file"]["filename"]) == ("raw", "/images/a,b=c.img")
+    assert disk["backing"]["read-only"] is True
+    assert disk["backing"]["file"]["read-only"] is True
+    assert [device["drive"] for device in devices(argv, "virtio-blk-pci")] == ["disk"]
+    assert len(devices(argv, "virtio-rng-pci")) == 1
+    assert values(qemu.command(HERE, make_guest(), MACHINE), "-blockdev") == []
+    other = qemu.command(HERE, make_guest(), qemu.Machine("tcg", "k", "i", disk="/images/a,b=c.img", disk_format="qcow2"))
+    assert json.loads(values(other, "-blockdev")[0])["backing"]["driver"] == "qcow2"
+
+
 WORDS = st.text(alphabet=string.ascii_letters + string.digits + ",=:._-/ \"'\\\n%{}\x00é", min_size=1, max_size=30)
 
 
@@ -159,7 +176,7 @@ def started(
     if not shutil.which("qemu-system-x86_64"):
         pytest.fail("qemu-system-x86_64 is missing")
 
-    def start(interfaces: int, ports: int = 160, **more: Any) -> tuple[Guest, Process]:
+    def start(interfaces: int, ports: int = 160, disk: str = "", **more: Any) -> tuple[Guest, Process]:
         vde.start(rundir, vde.Switch("lan0", "lan0", ports))
         guest = make_guest(interfaces=interfaces, **more)
         path = qemu.files(rundir, guest)
@@ -167,7 +184,9 @@ def started(
         own_directory(path["io"], account)
         with open(path["config"], "wb") as file:
             file.write(b"configuration")
-        argv = [*qemu.command(rundir, guest, qemu.Machine("tcg", *kernel)), "-S"]
+        machine = qemu.Machine("tcg", *kernel, disk=disk)
+        lifecycle.lay_disk(path["disk"], machine, {})
+        argv = [*qemu.command(rundir, guest, machine), "-S"]
         process = spawn(argv, mark=rundir.mark, log=path["log"], user=account)
         # The socket's file is there before anybody listens, and the greeting comes when all devices are made.
         while True:
@@ -217,6 +236,25 @@ def test_without_a_switch_a_plug_cannot_be_put_in(rundir: RunDir, started: Calla
     assert stop(process)
     with pytest.raises(QmpError, match="does not answer"):
         qemu.replug(rundir, guest, 0)
+
+
+@pytest.mark.parametrize(("interfaces", "shares"), [(0, 0), (147, 0), (116, 8)])
+def test_qemu_takes_a_disk_beside_everything_else(
+    rundir: RunDir, started: Callable[..., tuple[Guest, Process]], interfaces: int, shares: int
+) -> None:
+    directory, disk = f"{rundir.root}/files", f"{rundir.root}/disk.img"
+    os.mkdir(directory, 0o755)
+    with open(disk, "wb") as file:
+        file.truncate(1 << 30)
+    attached = [{"tag": f"share{number}", "path": directory, "writable": False} for number in range(shares)]
+    guest, dummy = started(interfaces, ports=2 * interfaces + 32, shares=attached, disk=disk)
+    with Qmp(qemu.files(rundir, guest)["qmp"]) as qmp:
+        [block] = qmp.execute("query-block")
+        made = qmp.execute("qom-list", path="/machine/peripheral-anon")
+    assert block["inserted"]["image"]["virtual-size"] == 1 << 30
+    assert block["inserted"]["backing_file_depth"] == 1
+    assert sum(device["type"] == "child<virtio-net-pci>" for device in made) == interfaces
+    assert sum(device["type"] == "child<virtio-rng-pci>" for device in made) == 1
 
 
 @pytest.mark.parametrize("interfaces", [0, 30, 116])

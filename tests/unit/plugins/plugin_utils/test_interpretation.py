@@ -74,6 +74,25 @@ def test_unknown_kinds_and_images_are_told_once_each():
     assert "'open_vz'" in texts(found)[0] and "'FBSD7-STD' is not known: such nodes get tiny" in texts(found)[1]
 
 
+@pytest.mark.parametrize(
+    ("own", "osid", "name", "distribution", "image"),
+    [
+        (None, None, None, None, "tiny"),
+        (None, None, "Debian", None, "debian"),
+        (None, None, "Linux", "Debian", "debian"),
+        (None, None, "Linux", "Ubuntu", "tiny"),
+        (None, "debian", "Linux", None, "debian"),
+        (None, "FBSD7-STD", "FreeBSD", "Debian", "tiny"),
+        ("tiny", "debian", "Debian", "Debian", "tiny"),
+    ],
+)
+def test_what_chooses_an_image(own, osid, name, distribution, image):
+    words = (Attribute("osid", osid, HERE),) if osid else ()
+    more = {"image": own} if own else {}
+    oses = (OperatingSystem(name=name, distribution=distribution, attributes=words),)
+    assert understood(computer(oses=oses, **more)).nodes[0].image == image
+
+
 def test_where_one_has_a_partition_the_others_are_physical():
     found = understood(computer("a", partition=0), computer("b"), computer("c", node_type="qemu"))
     assert [n.kind for n in found.nodes] == ["qemu", "physical", "physical"]
