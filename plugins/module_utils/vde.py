@@ -11,9 +11,11 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .errors import HostError
+from .options import remove_each
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .rundir import ACCOUNT, RunDir, own_directory, part_id, passage, read_json, remove, write_json
 
@@ -184,17 +186,8 @@ def present(rundir: RunDir, switches: Sequence[Switch], purge: bool, check: bool
 
 def absent(rundir: RunDir, ids: Sequence[str], check: bool) -> list[dict[str, Any]]:
     """Stop switches and remove what they leave."""
-    there = set(known(rundir))
-    results = []
-    for id_ in ids:
-        found = id_ in there
-        name = read_json(record_path(rundir, id_)).get("name", id_)
-        failure: dict[str, Any] = {}
-        if found and not check:
-            try:
-                halt(rundir, id_)
-            except (HostError, OSError) as error:
-                failure = {"failed": True, "msg": str(error)}
-        action, reason = ("remove", "not wanted") if found else ("none", "")
-        results.append({**failure, "name": name, "id": id_, "changed": found, "action": action, "reason": reason})
-    return results
+    return remove_each(ids, known(rundir), partial(_name, rundir), partial(halt, rundir), check)
+
+
+def _name(rundir: RunDir, id_: str) -> str:
+    return str(read_json(record_path(rundir, id_)).get("name", id_))
