@@ -9,7 +9,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from . import cables, control_bridge, control_net, guest_status, host_links, lifecycle, shapers, shares, ssh_access, tunnels, vde
+from . import (
+    cable_status,
+    cables,
+    control_bridge,
+    control_net,
+    guest_status,
+    host_links,
+    lifecycle,
+    shapers,
+    shares,
+    ssh_access,
+    tunnels,
+    vde,
+)
 from .errors import HostError
 from .processes import Process, end_slice, marked, stop
 from .rundir import RunDir, existing, mark_of, remove
@@ -62,8 +75,8 @@ def find(project: str, experiment: str, root: str) -> Remains:
     recorded |= {lifecycle.process_of(d, name) for d, name in guests} | {vde.running(d, name) for d, name in switches}
     shaping = tuple((d, name) for d in directories for name in shapers.known(d))
     recorded |= {process for d, name in shaping for process in shapers.running(d, name).values()}
-    wires = tuple((d, name) for d in directories for name in cables.known(d))
-    recorded |= {process for d in directories for process in cables.processes(d)} | {control_bridge.watchdog(root)}
+    wires = tuple((d, name) for d in directories for name in cable_status.known(d))
+    recorded |= {process for d in directories for process in cable_status.processes(d)} | {control_bridge.watchdog(root)}
     doors = (mark,) if ssh_access.lines(root, mark) else ()
     strays = tuple(sorted((p for p in marked(mark, f"{root}/") if p not in recorded), key=lambda p: p.pid))
     net = tuple(control_net.tables(mark)), tuple(host_links.marked(mark))

@@ -78,14 +78,14 @@ cables:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.benito.testbed.plugins.module_utils import cables
+from ansible_collections.benito.testbed.plugins.module_utils import cable_status
 from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, inform
 
 
 def main():
     """Run the module."""
     module = AnsibleModule(argument_spec=EXPERIMENT, supports_check_mode=True)
-    inform(module, lambda rundir: {"cables": cables.state(rundir)})
+    inform(module, lambda rundir: {"cables": cable_status.state(rundir)})
 
 
 if __name__ == "__main__":
