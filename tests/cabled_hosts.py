@@ -13,12 +13,15 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.benito.testbed.plugins.module_utils import tun_node
 
 from .integration.conftest import ROOT, wait_for
 
@@ -118,7 +121,10 @@ class Host:
         experiment = experiment or EXPERIMENT
         name = f"{self.name}-{experiment['experiment']}"
         if name in self.machines:
-            self.machines.pop(name).kill()
+            before = self.machines.pop(name)
+            before.kill()
+            # Its TAP is in use until it is gone.
+            before.wait()
         else:
             sh("ip", "netns", "add", name)
         url = f"vde://{self.root}/{experiment['id']}/switches/lan0/io/ctl[1]"
@@ -199,6 +205,10 @@ def make_keys(home: Path) -> dict[str, str]:
 def two_hosts(keys: dict[str, str], home: Path) -> Iterator[tuple[Host, Host]]:
     """Make two hosts with a wire between them, switches running, a machine on each."""
     with contextlib.ExitStack() as stack:
+        # A node of the machine's own, which no namespace keeps apart.
+        node = os.stat(tun_node.NODE)
+        stack.callback(os.chmod, tun_node.NODE, stat.S_IMODE(node.st_mode))
+        stack.callback(os.chown, tun_node.NODE, node.st_uid, node.st_gid)
         made = []
         for index in (1, 2):
             made.append(Host(index, home, keys))

@@ -20,6 +20,7 @@ from . import (
     shapers,
     shares,
     ssh_access,
+    tun_node,
     tunnels,
     vde,
 )
@@ -107,6 +108,7 @@ def sweep(remains: Remains, root: str) -> None:
         *(partial(remove, rundir.path) for rundir in remains.directories),
         partial(control_net.restore_forwarding, root),
         partial(control_bridge.release, root),
+        partial(tun_node.restore, root),
     ]
     failed = attempt(steps)
     failed = failed or attempt(last)

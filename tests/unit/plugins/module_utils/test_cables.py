@@ -359,7 +359,9 @@ def test_names_of_devices_fit_and_differ() -> None:
     assert all(len(name) <= 15 for name in found)
 
 
-def test_a_vxlan_is_made_found_mended_and_removed(rundir: RunDir, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vxlan_is_made_found_mended_and_removed(
+    rundir: RunDir, account: str, tun: Path, own_network: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tunnels, "ACCOUNT", account)
 
     def inside() -> None:
@@ -376,6 +378,10 @@ def test_a_vxlan_is_made_found_mended_and_removed(rundir: RunDir, account: str, 
         assert "is down" in tunnels.missing(rundir, tunnel, "192.0.2.8")
         tunnels.set_up(rundir, tunnel, "192.0.2.8")
         assert tunnels.missing(rundir, tunnel, "192.0.2.8") == ""
+        tun.chmod(0o600)
+        assert "may not open" in tunnels.missing(rundir, tunnel, "192.0.2.8")
+        tunnels.set_up(rundir, tunnel, "192.0.2.8")
+        assert tunnels.missing(rundir, tunnel, "192.0.2.8") == ""
         # The number is the host's, whoever has it.
         other = RunDir("lab", "other", "lab.other", rundir.root)
         with pytest.raises(HostError, match=rf"the vxlan 77 on UDP port 4789 is on this host already, as {tunnel.outer} of {rundir.mark}"):
@@ -390,7 +396,7 @@ def test_a_vxlan_is_made_found_mended_and_removed(rundir: RunDir, account: str, 
 
 @pytest.mark.parametrize("up", [True, False])
 def test_an_interface_is_given_back_as_it_was(
-    rundir: RunDir, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch, up: bool
+    rundir: RunDir, account: str, tun: Path, own_network: Run, monkeypatch: pytest.MonkeyPatch, up: bool
 ) -> None:
     monkeypatch.setattr(tunnels, "ACCOUNT", account)
 
@@ -440,7 +446,7 @@ def test_an_address_that_is_not_known_is_one_cables_failure(rundir: RunDir, monk
 
 @pytest.mark.parametrize("lost", [False, True], ids=["with its records", "with its records lost"])
 def test_a_sweep_finds_everything(
-    rundir: RunDir, unprivileged: None, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch, lost: bool
+    rundir: RunDir, unprivileged: None, account: str, tun: Path, own_network: Run, monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
     for module in (cables, tunnels):
         monkeypatch.setattr(module, "ACCOUNT", account)
@@ -452,6 +458,7 @@ def test_a_sweep_finds_everything(
     ]
 
     def inside() -> None:
+        tun.chmod(0o600)
         tunnels.run(["ip", "link", "add", "lab0", "type", "veth", "peer", "name", "lab1"])
         vde.start(rundir, vde.Switch("lan0", "lan0", 16))
         keys = Keys("", PUBLIC)
@@ -459,6 +466,7 @@ def test_a_sweep_finds_everything(
             results = cables.present(rundir, wanted, keys, purge=True, check=False)
         assert not [r for r in results if r.get("failed")], results
         assert [r["changed"] for r in cables.present(rundir, wanted, keys, purge=True, check=False)] == [False] * 4
+        assert tun.stat().st_mode & 0o777 == 0o660
         running = cable_status.processes(rundir)
         assert any("keeper.py" in word for word in running[0].argv)
         if lost:
@@ -475,12 +483,15 @@ def test_a_sweep_finds_everything(
         assert sweep.find("lab", "demo", rundir.root).lines() == []
         assert not any(map(alive, running))
         assert os.listdir(rundir.root) == []
+        assert tun.stat().st_mode & 0o777 == 0o600
         assert {link["ifname"] for link in tunnels.host_links.links()} == {"lo", "lab0", "lab1"}
 
     own_network(inside)
 
 
-def test_only_one_cable_fails_where_one_is_wrong(rundir: RunDir, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_cable_fails_where_one_is_wrong(
+    rundir: RunDir, account: str, tun: Path, own_network: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in (cables, tunnels):
         monkeypatch.setattr(module, "ACCOUNT", account)
 
