@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Callable
 
 from . import host_links, qemu
@@ -20,6 +21,7 @@ from .errors import HostError
 from .guest import Guest
 from .guest_status import describe, diagnose, known, panic, plugged, unplugged
 from .lifecycle import Surroundings, archive, discard, halt, launch, mark_stopped, process_of, reconfigure
+from .options import remove_each
 from .processes import Process, ProcessError
 from .rundir import RunDir, read_json
 
@@ -262,16 +264,12 @@ def stopped(rundir: RunDir, guests: Sequence[Guest], pace: Pace, check: bool) ->
 
 def absent(rundir: RunDir, ids: Sequence[str], check: bool) -> list[dict[str, Any]]:
     """Remove guests with everything they had."""
-    results = []
-    present = set(known(rundir))
-    for id_ in ids:
-        there = id_ in present
-        name = read_json(f"{rundir.guest(id_)}/launch.json").get("name", id_)
-        report: dict[str, Any] = {"name": name, "state": "absent", "action": "remove" if there else "none", "reason": "", "changed": there}
-        if there and not check:
-            try:
-                discard(rundir, id_)
-            except (HostError, OSError) as error:
-                report.update(failed=True, msg=str(error), state="unknown")
-        results.append({**report, "detail": ""})
+
+    def name(id_: str) -> str:
+        return str(read_json(f"{rundir.guest(id_)}/launch.json").get("name", id_))
+
+    results = remove_each(ids, known(rundir), name, partial(discard, rundir), check)
+    for result in results:
+        del result["id"]
+        result.update(state="unknown" if result.get("failed") else "absent", reason="", detail="")
     return results

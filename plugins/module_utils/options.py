@@ -7,10 +7,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from .errors import HostError
 from .rundir import ROOT, RunDir, remove, write_file
 
 EXPERIMENT: dict[str, Any] = {
@@ -59,6 +60,38 @@ def open_experiment(params: Mapping[str, Any], check: bool) -> tuple[RunDir, con
     """Return the experiment's directory and the lock to hold while working on it; a check run neither makes nor locks anything."""
     rundir = RunDir.from_options(params["experiment"], params["root"])
     return rundir, contextlib.nullcontext() if check else rundir.locked()
+
+
+def inform(module: Any, look: Callable[[RunDir], dict[str, Any]]) -> None:
+    """End an ``_info`` module with what ``look`` returns of its experiment, or with the error."""
+    try:
+        found = look(open_experiment(module.params, check=True)[0])
+    except HostError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **found)
+
+
+def remove_each(
+    ids: Sequence[str], there: Iterable[str], name: Callable[[str], str], remover: Callable[[str], object], check: bool
+) -> list[dict[str, Any]]:
+    """Remove each of these objects, whatever becomes of the others.
+
+    ``there`` are the ids of those that exist, ``name`` tells what one is called, and ``remover`` removes it. Returns a result for each
+    id, with ``failed`` and ``msg`` where it could not be removed.
+    """
+    present = set(there)
+    results = []
+    for id_ in ids:
+        found = id_ in present
+        result: dict[str, Any] = {"name": name(id_), "id": id_, "changed": found, "action": "remove" if found else "none"}
+        result["reason"] = "not wanted" if found else ""
+        if found and not check:
+            try:
+                remover(id_)
+            except (HostError, OSError) as error:
+                result.update(failed=True, msg=str(error))
+        results.append(result)
+    return results
 
 
 def difference(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -23,10 +23,12 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from .errors import HostError
 from .guest_status import plugged
+from .options import remove_each
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .rundir import ACCOUNT, RunDir, own_directory, part_id, passage, read_json, remove, write_file, write_json
 from .vde import ask, control_directory
@@ -455,21 +457,12 @@ def present(rundir: RunDir, shapers: Sequence[Shaper], purge: bool, check: bool)
 
 def absent(rundir: RunDir, ids: Sequence[str], check: bool) -> list[dict[str, Any]]:
     """Stop shapers and remove what they leave."""
-    there = set(known(rundir))
-    results = []
-    for id_ in ids:
-        found = id_ in there
-        name = read_json(record_path(rundir, id_)).get("name", id_)
-        failure: dict[str, Any] = {}
-        if found and not check:
-            try:
-                halt(rundir, id_)
-            except (HostError, OSError) as error:
-                failure = {"failed": True, "msg": str(error)}
-        action, reason = ("remove", "not wanted") if found else ("none", "")
-        texts = {"before": "there" if found else "not there", "after": "not there"}
-        results.append({**failure, "name": name, "id": id_, "changed": found, "action": action, "reason": reason, **texts})
-    return results
+    results = remove_each(ids, known(rundir), partial(_name, rundir), partial(halt, rundir), check)
+    return [{**result, "before": "there" if result["changed"] else "not there", "after": "not there"} for result in results]
+
+
+def _name(rundir: RunDir, id_: str) -> str:
+    return str(read_json(record_path(rundir, id_)).get("name", id_))
 
 
 def difference(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from . import (
+    cable_status,
     cables,
     control_bridge,
     control_net,
@@ -20,6 +21,7 @@ from . import (
     shapers,
     shares,
     ssh_access,
+    tun_node,
     tunnels,
     vde,
 )
@@ -77,8 +79,8 @@ def find(project: str, experiment: str, root: str) -> Remains:
     recorded |= {lifecycle.process_of(d, name) for d, name in guests} | {vde.running(d, name) for d, name in switches}
     shaping = tuple((d, name) for d in directories for name in shapers.known(d))
     recorded |= {process for d, name in shaping for process in shapers.running(d, name).values()}
-    wires = tuple((d, name) for d in directories for name in cables.known(d))
-    recorded |= {process for d in directories for process in cables.processes(d)} | {control_bridge.watchdog(root)}
+    wires = tuple((d, name) for d in directories for name in cable_status.known(d))
+    recorded |= {process for d in directories for process in cable_status.processes(d)} | {control_bridge.watchdog(root)}
     nodes = tuple(d for d in directories if process_nodes.keeper(d))
     recorded |= {process for d in nodes for process in process_nodes.processes(d)}
     doors = (mark,) if ssh_access.lines(root, mark) else ()
@@ -112,6 +114,7 @@ def sweep(remains: Remains, root: str) -> None:
         *(partial(remove, rundir.path) for rundir in remains.directories),
         partial(control_net.restore_forwarding, root),
         partial(control_bridge.release, root),
+        partial(tun_node.restore, root),
     ]
     failed = attempt(steps)
     failed = failed or attempt(last)

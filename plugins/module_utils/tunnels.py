@@ -14,17 +14,15 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import host_links
+from . import host_links, tun_node
 from .host_links import LinkError, run
 from .rundir import ACCOUNT, RunDir, host_lock, read_json, remove, write_json
 
 MTU = 1500
-TUN = "/dev/net/tun"
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def missing(rundir: RunDir, tunnel: Tunnel, remote: str) -> str:
         return f"interface {tunnel.outer} leads elsewhere"
     if not (_leads(tunnel.outer, tunnel.tap) and _leads(tunnel.tap, tunnel.outer)):
         return f"interfaces {tunnel.outer} and {tunnel.tap} are not joined"
-    return ""
+    return "" if tun_node.admitted() else f"the account {ACCOUNT} may not open {tun_node.NODE}"
 
 
 def check_free(rundir: RunDir, tunnel: Tunnel) -> None:
@@ -155,10 +153,10 @@ def set_up(rundir: RunDir, tunnel: Tunnel, remote: str) -> None:
             _take(rundir, tunnel)
             run(["ip", "link", "add", "link", tunnel.device, "name", tunnel.outer, "type", "vlan", "id", str(tunnel.vlan)])
         run(["ip", "link", "set", "dev", tunnel.outer, "alias", rundir.mark])
-    _open_to_all(TUN)
     if not host_links.exists(tunnel.tap):
         run(["ip", "tuntap", "add", "dev", tunnel.tap, "mode", "tap", "user", ACCOUNT])
         run(["ip", "link", "set", "dev", tunnel.tap, "alias", rundir.mark])
+    tun_node.admit(rundir.root)
     if not tunnel.ours:
         _take(rundir, tunnel)
     if tunnel.number:
@@ -172,13 +170,6 @@ def set_up(rundir: RunDir, tunnel: Tunnel, remote: str) -> None:
             run(["tc", "filter", "del", "dev", one, "ingress"])
             everything = ["protocol", "all", "prio", "1", "u32", "match", "u32", "0", "0"]
             run(["tc", "filter", "add", "dev", one, "ingress", *everything, "action", "mirred", "egress", "redirect", "dev", other])
-
-
-def _open_to_all(node: str) -> None:
-    """Give the node of TAPs the mode it has wherever udev made it: who opens it gets no TAP but one of its own."""
-    mode = stat.S_IMODE(os.stat(node).st_mode)
-    if mode & 0o006 != 0o006:
-        os.chmod(node, mode | 0o666)  # noqa: S103
 
 
 def take_down(rundir: RunDir, id_: str) -> None:

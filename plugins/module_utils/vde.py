@@ -10,14 +10,19 @@ import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .errors import HostError
+from .options import remove_each
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .rundir import ACCOUNT, RunDir, own_directory, part_id, passage, read_json, remove, write_json
 
 PROGRAM = "vde_switch"
+# How many come up at a time: most of that is waiting for their sockets.
+AT_ONCE = 8
 PROMPT = b"\nvde$ "
 ENDPOINT = re.compile(r"-- endpoint ID \d+ module \S+ *prog *: (?P<description>.*)")
 PID = re.compile(r"\bpid=(\d+)")
@@ -162,39 +167,37 @@ def endpoints(rundir: RunDir, id_: str) -> dict[int, int]:
 
 def present(rundir: RunDir, switches: Sequence[Switch], purge: bool, check: bool) -> list[dict[str, Any]]:
     """Bring the switches of an experiment to what is wanted. Returns one result per switch, whatever happened to the others."""
-    wanted = {switch.id for switch in switches}
-    results = absent(rundir, [id_ for id_ in known(rundir) if id_ not in wanted], check) if purge else []
-    for switch in switches:
-        reason = needs(rundir, switch)
-        result: dict[str, Any] = {
-            "name": switch.name,
-            "id": switch.id,
-            "changed": bool(reason),
-            "action": "start" if reason else "none",
-            "reason": reason or "",
-        }
-        if reason and not check:
-            try:
-                start(rundir, switch)
-            except (HostError, OSError) as error:
-                result.update(failed=True, msg=str(error))
-        results.append(result)
-    return results
+    ids = [switch.id for switch in switches]
+    twice = sorted({id_ for id_ in ids if ids.count(id_) > 1})
+    if twice:
+        raise HostError(f"the switch {twice[0]} is listed twice: ids must differ")
+    results = absent(rundir, [id_ for id_ in known(rundir) if id_ not in ids], check) if purge else []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return results + list(pool.map(partial(_bring, rundir, check), switches))
+
+
+def _bring(rundir: RunDir, check: bool, switch: Switch) -> dict[str, Any]:
+    """Bring one switch to what is wanted."""
+    reason = needs(rundir, switch)
+    result: dict[str, Any] = {
+        "name": switch.name,
+        "id": switch.id,
+        "changed": bool(reason),
+        "action": "start" if reason else "none",
+        "reason": reason or "",
+    }
+    if reason and not check:
+        try:
+            start(rundir, switch)
+        except (HostError, OSError) as error:
+            result.update(failed=True, msg=str(error))
+    return result
 
 
 def absent(rundir: RunDir, ids: Sequence[str], check: bool) -> list[dict[str, Any]]:
     """Stop switches and remove what they leave."""
-    there = set(known(rundir))
-    results = []
-    for id_ in ids:
-        found = id_ in there
-        name = read_json(record_path(rundir, id_)).get("name", id_)
-        failure: dict[str, Any] = {}
-        if found and not check:
-            try:
-                halt(rundir, id_)
-            except (HostError, OSError) as error:
-                failure = {"failed": True, "msg": str(error)}
-        action, reason = ("remove", "not wanted") if found else ("none", "")
-        results.append({**failure, "name": name, "id": id_, "changed": found, "action": action, "reason": reason})
-    return results
+    return remove_each(ids, known(rundir), partial(_name, rundir), partial(halt, rundir), check)
+
+
+def _name(rundir: RunDir, id_: str) -> str:
+    return str(read_json(record_path(rundir, id_)).get("name", id_))

@@ -188,6 +188,7 @@ cables:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.benito.testbed.plugins.module_utils import cables
+from ansible_collections.benito.testbed.plugins.module_utils.cable import Cable
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, difference, failures, open_experiment
 
@@ -227,7 +228,7 @@ def main():
     params = module.params
     try:
         rundir, lock = open_experiment(params, module.check_mode)
-        wanted = [cables.Cable.from_options(options) for options in params["cables"]]
+        wanted = [Cable.from_options(options) for options in params["cables"]]
         with lock:
             if params["state"] == "present":
                 keys = cables.Keys(params["key"], params["public_key"])

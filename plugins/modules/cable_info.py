@@ -78,20 +78,14 @@ cables:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.benito.testbed.plugins.module_utils import cables
-from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
-from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, open_experiment
+from ansible_collections.benito.testbed.plugins.module_utils import cable_status
+from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, inform
 
 
 def main():
     """Run the module."""
     module = AnsibleModule(argument_spec=EXPERIMENT, supports_check_mode=True)
-    try:
-        rundir = open_experiment(module.params, check=True)[0]
-        found = cables.state(rundir)
-    except HostError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, cables=found)
+    inform(module, lambda rundir: {"cables": cable_status.state(rundir)})
 
 
 if __name__ == "__main__":

@@ -61,18 +61,13 @@ control:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import described
-from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
-from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, open_experiment
+from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, inform
 
 
 def main():
     """Run the module."""
     module = AnsibleModule(argument_spec=EXPERIMENT, supports_check_mode=True)
-    try:
-        control = described(open_experiment(module.params, check=True)[0])
-    except HostError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, control=control)
+    inform(module, lambda rundir: {"control": described(rundir)})
 
 
 if __name__ == "__main__":

@@ -80,26 +80,25 @@ guests:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest_status import QEMU, describe, known, plugged
-from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, open_experiment
+from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, inform
 
 
 def main():
     """Run the module."""
     module = AnsibleModule(argument_spec={**EXPERIMENT, "names": {"type": "list", "elements": "str"}}, supports_check_mode=True)
-    try:
-        rundir = open_experiment(module.params, check=True)[0]
-        ports = plugged(rundir)
-        guests = [describe(rundir, id_, ports) for id_ in known(rundir, QEMU)]
-    except HostError as error:
-        module.fail_json(msg=str(error))
-    names = module.params["names"]
-    if names is not None:
-        found = {guest["name"]: guest for guest in guests}
-        absent = {"state": "absent", "pid": None, "exit_status": None, "uptime": None, "detail": ""}
-        guests = [found.get(name, {"name": name, **absent}) for name in names]
-    module.exit_json(changed=False, guests=guests)
+    inform(module, lambda rundir: {"guests": look(rundir, module.params["names"])})
+
+
+def look(rundir, names):
+    """Return the guests of the experiment, or those of these names, there or not."""
+    ports = plugged(rundir)
+    guests = [describe(rundir, id_, ports) for id_ in known(rundir, QEMU)]
+    if names is None:
+        return guests
+    found = {guest["name"]: guest for guest in guests}
+    absent = {"state": "absent", "pid": None, "exit_status": None, "uptime": None, "detail": ""}
+    return [found.get(name, {"name": name, **absent}) for name in names]
 
 
 if __name__ == "__main__":

@@ -95,23 +95,21 @@ down:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.benito.testbed.plugins.module_utils import link_changes, shapers
-from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest_status import plugged
-from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, open_experiment
+from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, inform
 
 
 def main():
     """Run the module."""
-    module = AnsibleModule(argument_spec=EXPERIMENT, supports_check_mode=True)
-    try:
-        rundir = open_experiment(module.params, check=True)[0]
-        down = sorted(":".join(end) for end in link_changes.down(rundir))
-        found = shapers.known(rundir)
-        ports = plugged(rundir) if found else {}
-        states = [shapers.state(rundir, id_, ports, down) for id_ in found]
-    except HostError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, shapers=states, down=down)
+    inform(AnsibleModule(argument_spec=EXPERIMENT, supports_check_mode=True), look)
+
+
+def look(rundir):
+    """Return the shapers, and the interfaces that are down."""
+    down = sorted(":".join(end) for end in link_changes.down(rundir))
+    found = shapers.known(rundir)
+    ports = plugged(rundir) if found else {}
+    return {"shapers": [shapers.state(rundir, id_, ports, down) for id_ in found], "down": down}
 
 
 if __name__ == "__main__":

@@ -73,20 +73,18 @@ shares:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.benito.testbed.plugins.module_utils import shares as files
-from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
-from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, open_experiment
+from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, inform
 
 
 def main():
     """Run the module."""
-    module = AnsibleModule(argument_spec=EXPERIMENT, supports_check_mode=True)
-    try:
-        rundir = open_experiment(module.params, check=True)[0]
-        server = files.state(rundir)
-        shares = server.pop("shares")
-    except HostError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, server=server, shares=shares)
+    inform(AnsibleModule(argument_spec=EXPERIMENT, supports_check_mode=True), look)
+
+
+def look(rundir):
+    """Return the server, and the shares beside it."""
+    server = files.state(rundir)
+    return {"shares": server.pop("shares"), "server": server}
 
 
 if __name__ == "__main__":

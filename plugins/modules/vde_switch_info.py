@@ -62,19 +62,13 @@ switches:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.benito.testbed.plugins.module_utils import vde
-from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
-from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, open_experiment
+from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, inform
 
 
 def main():
     """Run the module."""
     module = AnsibleModule(argument_spec=EXPERIMENT, supports_check_mode=True)
-    try:
-        rundir = open_experiment(module.params, check=True)[0]
-        switches = [vde.state(rundir, id_) for id_ in vde.known(rundir)]
-    except HostError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, switches=switches)
+    inform(module, lambda rundir: {"switches": [vde.state(rundir, id_) for id_ in vde.known(rundir)]})
 
 
 if __name__ == "__main__":

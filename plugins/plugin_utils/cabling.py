@@ -62,20 +62,20 @@ def cables(
     for words that mean no transport.
     """
     places = {s.name: s for s in substrates}
-    wanted = [ends for link in links if len(link.members) > 1 for ends in _ends(link, placement, places[link.name], ports, settings)]
-    # Two words behind the name, always: the leg of lan-1 at pnode 2 is not the cable of lan from pnode 1 to 2.
-    ids = short_names((f"{w[0]}-{w[2]}-{'lab' if w[3] is None else w[3]}" for w in wanted), _SHORT_NAME)
+    wanted = [run for link in links if len(link.members) > 1 for run in _runs(link, placement, places[link.name], ports, settings)]
+    ids = short_names((run.name for run in wanted), _SHORT_NAME)
     numbers: set[int] = set()
     sockets: set[int] = set()
     low, high = settings.cable_ports.low, settings.cable_ports.high
     found = []
-    for (name, transport, hub, spoke, hub_port, spoke_port, vlan), identity in zip(wanted, ids.values(), strict=True):
+    for run, identity in zip(wanted, ids.values(), strict=True):
         seed = int(digest(settings.project, settings.experiment, "cable", identity)[:12], 16)
         number = _free(seed, 1, (1 << 24) - 1, numbers)
         if len(sockets) > high - low:
             raise TopologyError(f"the experiment needs more than {high - low + 1} cables: give it more cable_ports")
         socket = _free(seed, low, high, sockets)
-        found.append(Cable(name, identity, transport, hub, spoke, hub_port, spoke_port, number, socket, vlan))
+        ends = run.hub, run.spoke, run.hub_port, run.spoke_port
+        found.append(Cable(run.substrate, identity, run.transport, *ends, number, socket, run.vlan))
     return tuple(found)
 
 
@@ -84,10 +84,25 @@ def spans(link: Link, placement: Placement) -> Counter[int]:
     return Counter(placement.pnode_of[m.node] for m in link.members if m.node in placement.pnode_of)
 
 
-_End = tuple[str, str, int, "int | None", int, "int | None", "int | None"]
+@dataclass(frozen=True)
+class _Run:
+    """Where a cable runs, before it has its numbers; fields as in `Cable`."""
+
+    substrate: str
+    transport: str
+    hub: int
+    spoke: int | None
+    hub_port: int
+    spoke_port: int | None
+    vlan: int | None = None
+
+    @property
+    def name(self) -> str:
+        # Two words behind the name, always: the leg of lan-1 at pnode 2 is not the cable of lan from pnode 1 to 2.
+        return f"{self.substrate}-{self.hub}-{'lab' if self.spoke is None else self.spoke}"
 
 
-def _ends(link: Link, placement: Placement, substrate: Substrate, ports: Mapping[str, Sequence[int]], settings: Settings) -> Iterator[_End]:
+def _runs(link: Link, placement: Placement, substrate: Substrate, ports: Mapping[str, Sequence[int]], settings: Settings) -> Iterator[_Run]:
     there = spans(link, placement)
     if len(there) < 2:
         return
@@ -103,11 +118,11 @@ def _ends(link: Link, placement: Placement, substrate: Substrate, ports: Mapping
         if transport == "ethernet":
             legs.append(spoke)
             continue
-        yield link.name, transport, hub, spoke, port, port, None
+        yield _Run(link.name, transport, hub, spoke, port, port)
     # All of them meet in the lab's network; a leg more at the hub and every switch that has one sees the others'.
     if legs:
         for pnode in (hub, *legs):
-            yield link.name, "ethernet", pnode, None, ports[link.name][-1], None, vlan
+            yield _Run(link.name, "ethernet", pnode, None, ports[link.name][-1], None, vlan)
 
 
 def _vlan(substrate: Substrate) -> int | None:

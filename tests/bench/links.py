@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from wires import Wires, run  # noqa: E402
 
-from tests.integration import test_cables as cabled  # noqa: E402
+from tests import cabled_hosts  # noqa: E402
 
 INSIDE = "BENITO_BENCH_NETWORK"
 SECONDS = 5
@@ -73,10 +73,10 @@ def cable(transport: str) -> Callable[[], contextlib.AbstractContextManager[tupl
     @contextlib.contextmanager
     def make() -> Iterator[tuple[str, str, str]]:
         with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
-            keys = cabled.make_keys(Path(directory))
-            one, two = stack.enter_context(cabled.two_hosts(keys, Path(directory)))
-            cabled.connect(one, two, transport)
-            name = cabled.EXPERIMENT["experiment"]
+            keys = cabled_hosts.make_keys(Path(directory))
+            one, two = stack.enter_context(cabled_hosts.two_hosts(keys, Path(directory)))
+            cabled_hosts.connect(one, two, transport)
+            name = cabled_hosts.EXPERIMENT["experiment"]
             yield f"{one.name}-{name}", f"{two.name}-{name}", "10.0.0.2"
 
     return make

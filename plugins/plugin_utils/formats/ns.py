@@ -32,22 +32,23 @@ ROUTING = {
     "ospf": "session",
 }
 DEFAULT_NETMASK = "255.255.255.0"
+ENABLE = {**dict.fromkeys(("1", "on", "yes", "true"), True), **dict.fromkeys(("0", "off", "no", "false"), False)}
 FAILURE_ACTIONS = ("fatal", "nonfatal", "ignore")
 
 _NAME = re.compile(r"[-0-9A-Za-z]{1,63}")
 
 # How Emulab finds and shares its machines: nothing to say here.
 _SILENT = re.compile(
-    "node add-desire|tb-allow-external|tb-fix-current-resources|tb-make-(hard|soft|weighted)-vtype|tb-use-(endnodeshaping|physnaming)|"
-    "tb-force-endnodeshaping|tb-set-(allowcolocate|colocate-factor|cpu-usage|delay-capacity|delay-os|encapsulate|endnodeshaping|"
-    "ipassign-args|jail-os|link-encap|link-failure-action|mem-usage|multiplexed|node-sharingmode|node-usesharednode|uselatestwadata|"
-    "usewatunnels|useveth|vlink-emulation|wasolver-weights)"
+    "node add-desire|tb-allow-external|tb-fix-current-resources|tb-make-(hard|soft|weighted)-vtype|tb-use-physnaming|"
+    "tb-set-(allowcolocate|colocate-factor|cpu-usage|delay-capacity|delay-os|encapsulate|ipassign-args|"
+    "jail-os|link-encap|link-failure-action|mem-usage|multiplexed|node-sharingmode|node-usesharednode|uselatestwadata|usewatunnels|"
+    "useveth|vlink-emulation|wasolver-weights)"
 )
 # What would change the experiment, but cannot be had.
 _IGNORED = re.compile(
     "ns (at|attach-agent|connect|cost|event-group|event-sequence|event-timeline|make-simulated|node-config)|"
     "(lan|link) (cost|queue|trace)|node (console|program-agent|topography)|tb-use-ipassign|"
-    "tb-set-(node-cmdline|noshaping|security-level|sync-server|tarfiles)"
+    "tb-set-(node-cmdline|security-level|sync-server|tarfiles)"
 )
 
 
@@ -85,13 +86,18 @@ class _End:
 
 @dataclass(eq=False)
 class _Link:
-    """A link or a LAN, with its ends in the order of the statement that made it."""
+    """A link or a LAN, with its ends in the order of the statement that made it.
+
+    ``shaping`` is what the file says about where it is shaped; ``unlimited`` is where it says that nothing bounds the rate.
+    """
 
     name: str
     kind: str
     where: Location
     ends: list[_End] = field(default_factory=list)
     netmask: Attribute | None = None
+    shaping: Attribute | None = None
+    unlimited: Location | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,7 @@ class _Reader:
         self._nodes: list[_Node] = []
         self._links: list[_Link] = []
         self._routing = Attribute("benito:routing", "none", self._file)
+        self._shaping: Attribute | None = None
         self._failure_action: Attribute | None = None
         self._ran: Location | None = None
         # How each statement is written, and who reads it. Words in capitals are put there by the simulator.
@@ -172,6 +179,10 @@ class _Reader:
                 "lan node to-delay to-bandwidth to-loss from-delay from-bandwidth from-loss",
                 self._set_lan_simplex,
             ),
+            "tb-use-endnodeshaping": ("enable", self._use_end_shaping),
+            "tb-force-endnodeshaping": ("enable", self._use_end_shaping),
+            "tb-set-endnodeshaping": ("link enable", self._set_end_shaping),
+            "tb-set-noshaping": ("link enable", self._set_unlimited),
         }
 
     def read(self, statement: Statement) -> None:
@@ -202,10 +213,19 @@ class _Reader:
         for link in self._links:
             for end in link.ends:
                 _check_address(end)
+            if link.unlimited and link.shaping and link.shaping.value == "netem":
+                raise TopologyError(
+                    f"the {link.kind} {link.name} is to be shaped at its end nodes and not to be shaped: "
+                    "it must be either tb-set-endnodeshaping or tb-set-noshaping",
+                    max(link.unlimited, link.shaping.where),
+                )
+            if link.unlimited and not _idle(link):
+                for end in link.ends:
+                    _shape(end, rate=0)
         return Topology(
             substrates=tuple(_substrate(link) for link in self._links),
             elements=tuple(self._computer(node) for node in self._nodes),
-            attributes=(Attribute("benito:addressing", "emulab", self._file), self._routing),
+            attributes=(Attribute("benito:addressing", "emulab", self._file), self._routing, *((self._shaping,) if self._shaping else ())),
             where=self._file,
         )
 
@@ -393,6 +413,21 @@ class _Reader:
     def _way(self, delay: str, bandwidth: str, loss: str) -> _Way:
         return _Way(parse_bandwidth(bandwidth, self._where), parse_delay(delay, self._where), parse_loss(loss, self._where))
 
+    def _use_end_shaping(self, enable: str) -> None:
+        self._shaping = Attribute("benito:shaping", "netem", self._where) if self._switched(enable) else None
+
+    def _set_end_shaping(self, link: str, enable: str) -> None:
+        method = "netem" if self._switched(enable) else "wirefilter"
+        self._as_link(link).shaping = Attribute("benito:shaping", method, self._where)
+
+    def _set_unlimited(self, link: str, enable: str) -> None:
+        self._as_link(link).unlimited = self._where if self._switched(enable) else None
+
+    def _switched(self, word: str) -> bool:
+        if word.lower() not in ENABLE:
+            raise TopologyError(f"{one_line(word)} neither enables nor disables: it must be 1 or 0", self._where)
+        return ENABLE[word.lower()]
+
     # Finding what a statement names.
 
     def _as_node(self, name: str) -> _Node:
@@ -484,13 +519,25 @@ def _check_number(command: str, usage: str, given: int, where: Location) -> None
         raise TopologyError(f"wrong number of arguments: it must be {written}", where)
 
 
+def _ways(link: _Link) -> list[_Way]:
+    return [way for end in link.ends for way in (end.away, end.back)]
+
+
+def _idle(link: _Link) -> bool:
+    """Tell whether nothing but the rate is to be shaped."""
+    return not any(way.delay or way.loss for way in _ways(link))
+
+
 def _substrate(link: _Link) -> Substrate:
-    ways = [way for end in link.ends for way in (end.away, end.back)]
+    ways = _ways(link)
     rate, delay = max(way.rate for way in ways), max(way.delay for way in ways)
+    # Where the rate was all, it is kept for those who read it.
+    shaping = Attribute("benito:shaping", "none", link.unlimited) if link.unlimited and _idle(link) else link.shaping
     return Substrate(
         name=link.name,
         capacity=Capacity(rate) if rate else None,
         latency=Latency(delay) if delay else None,
+        attributes=(shaping,) if shaping else (),
         where=link.where,
     )
 

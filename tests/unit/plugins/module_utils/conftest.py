@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import acceleration, lifecycle, processes, shapers, vde
+from ansible_collections.benito.testbed.plugins.module_utils import acceleration, lifecycle, processes, shapers, tun_node, vde
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Surroundings
 from ansible_collections.benito.testbed.plugins.module_utils.qemu import Machine
@@ -79,6 +79,18 @@ def account(monkeypatch: pytest.MonkeyPatch) -> str:
         for module in (acceleration, lifecycle, shapers, vde):
             monkeypatch.setattr(module, "ACCOUNT", name)
     return name
+
+
+@pytest.fixture
+def tun(account: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file in place of the node of all TAPs, which is the machine's own."""
+    with tempfile.TemporaryDirectory(prefix="bn-", dir="/tmp") as directory:
+        os.chmod(directory, 0o711)
+        made = Path(directory) / "tun"
+        made.touch()
+        monkeypatch.setattr(tun_node, "NODE", str(made))
+        monkeypatch.setattr(tun_node, "ACCOUNT", account)
+        yield made
 
 
 @pytest.fixture

@@ -17,8 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.benito.testbed.plugins.module_utils import cable_rules, cables, ssh_access, sweep, tunnels, vde
-from ansible_collections.benito.testbed.plugins.module_utils.cables import Cable, Keys
+from ansible_collections.benito.testbed.plugins.module_utils import cable as one_cable
+from ansible_collections.benito.testbed.plugins.module_utils import cable_rules, cable_status, cables, ssh_access, sweep, tunnels, vde
+from ansible_collections.benito.testbed.plugins.module_utils.cable import Cable
+from ansible_collections.benito.testbed.plugins.module_utils.cables import Keys
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import tables
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.processes import alive
@@ -115,7 +117,7 @@ def test_no_address_becomes_an_option_or_another_word(text: str) -> None:
 
 
 def test_ssh_is_told_to_trust_nobody_else_and_to_do_nothing_else() -> None:
-    argv = cables.ssh_command(HERE, cable())
+    argv = one_cable.ssh_command(HERE, cable())
     assert argv[:3] == ["ssh", "-F", "none"]
     assert argv[argv.index("-i") + 1] == "/srv/b/lab.demo/cables/key"
     assert argv[-7:] == ["-p", "2222", "-l", "benito", "--", "192.0.2.7", "lan0-1"]
@@ -146,7 +148,7 @@ def test_ssh_is_told_to_trust_nobody_else_and_to_do_nothing_else() -> None:
     ],
 )
 def test_every_process_names_its_experiment_and_its_port(words: tuple[str, str], how: str) -> None:
-    entry = cables.entry(HERE, cable(*words), 3)
+    entry = one_cable.entry(HERE, cable(*words), 3)
     assert (entry["how"], entry["id"], entry["made"]) == (how, "lan0-1", 3)
     assert entry["plug"][:2] == ["vde_plug", "vde:///srv/b/lab.demo/switches/lan0/io/ctl[5]"]
     assert "/srv/b/lab.demo/" in " ".join(entry.get("far", entry["plug"]))
@@ -154,12 +156,12 @@ def test_every_process_names_its_experiment_and_its_port(words: tuple[str, str],
 
 def test_only_the_two_ends_of_a_cable_have_the_same_greeting() -> None:
     listening, dialing = cable("tcp", "listen", port=9), cable("tcp", "dial")
-    same = cables.greeting(HERE, dialing)
-    assert cables.greeting(RunDir("lab", "demo", "other", "/x"), listening) == same
+    same = one_cable.greeting(HERE, dialing)
+    assert one_cable.greeting(RunDir("lab", "demo", "other", "/x"), listening) == same
     others = [
-        cables.greeting(RunDir("lab", "demo2", "lab.demo", "/srv/b"), dialing),
-        cables.greeting(HERE, cable("tcp", "dial", id="lan0-2")),
-        cables.greeting(HERE, cable("tcp", "dial", number=78)),
+        one_cable.greeting(RunDir("lab", "demo2", "lab.demo", "/srv/b"), dialing),
+        one_cable.greeting(HERE, cable("tcp", "dial", id="lan0-2")),
+        one_cable.greeting(HERE, cable("tcp", "dial", number=78)),
     ]
     assert len({same, *others}) == 4
 
@@ -188,7 +190,7 @@ def test_claims_of_another_experiment_are_met_by_name(root: str, one: tuple[str,
     first, second = RunDir("lab", "first", "lab.first", root), RunDir("lab", "second", "lab.second", root)
     for made in (first, second):
         made.create()
-    os.makedirs(cables.home(first))
+    os.makedirs(one_cable.home(first))
     cables._write_record(first, {"lan0-1": (cable(*one), 0)}, set(), {})
     if said:
         with pytest.raises(HostError, match=said):
@@ -202,11 +204,11 @@ def test_claims_of_another_experiment_are_met_by_name(root: str, one: tuple[str,
 
 
 def test_a_record_is_read_back_and_a_damaged_one_is_none(rundir: RunDir) -> None:
-    os.makedirs(cables.home(rundir))
+    os.makedirs(one_cable.home(rundir))
     cables._write_record(rundir, {"lan0-1": (cable(), 4)}, {"lan0-1"}, {})
-    assert cables.record(rundir)["cables"] == {"lan0-1": {"cable": cable(), "made": 4, "done": False}}
-    write_json(f"{cables.home(rundir)}/cables.json", {"cables": {"a": {"cable": {"x": 1}}, "b": 3}})
-    assert cables.known(rundir) == []
+    assert cable_status.record(rundir)["cables"] == {"lan0-1": {"cable": cable(), "made": 4, "done": False}}
+    write_json(f"{one_cable.home(rundir)}/cables.json", {"cables": {"a": {"cable": {"x": 1}}, "b": 3}})
+    assert cable_status.known(rundir) == []
 
 
 def test_a_check_run_says_what_would_be_and_touches_nothing(rundir: RunDir) -> None:
@@ -216,7 +218,7 @@ def test_a_check_run_says_what_would_be_and_touches_nothing(rundir: RunDir) -> N
         ("lan0 pnode-0001", "make", "not there"),
         ("other", "make", "not there"),
     ]
-    assert not os.path.exists(cables.home(rundir))
+    assert not os.path.exists(one_cable.home(rundir))
 
 
 def test_two_of_one_id_are_refused(rundir: RunDir) -> None:
@@ -245,38 +247,38 @@ def test_what_is_compared_of_shared_lists_is_the_own_part(rundir: RunDir) -> Non
 
 
 def test_what_the_service_account_wrote_is_not_believed(rundir: RunDir) -> None:
-    os.makedirs(f"{cables.home(rundir)}/io")
+    os.makedirs(f"{one_cable.home(rundir)}/io")
     cables._write_record(rundir, {"lan0-1": (cable(), 0)}, set(), {})
     told = {
         "pid": 1,
         "config": "",
         "cables": {"lan0-1": {"state": "\x1b[2J", "pids": [1, "x", -1], "since": "now", "connections": [], "detail": "a\x1bb"}},
     }
-    Path(f"{cables.home(rundir)}/io/state.json").write_text(json.dumps(told))
-    (found,) = cables.state(rundir)
+    Path(f"{one_cable.home(rundir)}/io/state.json").write_text(json.dumps(told))
+    (found,) = cable_status.state(rundir)
     assert found["state"] == "broken"
     assert found["detail"] == "its supervisor is not running"
     assert (found["pids"], found["remakes"], found["since"]) == ([], 0, "")
     for text in ("", "[]", "{", '{"cables": 3}', '{"cables": {"lan0-1": 3}}'):
-        Path(f"{cables.home(rundir)}/io/state.json").write_text(text)
-        assert cables.state(rundir)[0]["state"] == "broken"
+        Path(f"{one_cable.home(rundir)}/io/state.json").write_text(text)
+        assert cable_status.state(rundir)[0]["state"] == "broken"
 
 
 def test_a_peer_that_never_came(rundir: RunDir) -> None:
-    os.makedirs(f"{cables.home(rundir)}/io")
+    os.makedirs(f"{one_cable.home(rundir)}/io")
     cables._write_record(rundir, {"lan0-1": (cable("ssh", "listen"), 0)}, set(), {})
-    assert [(c["state"], c["detail"]) for c in cables.state(rundir)] == [("connecting", "the peer has not come")]
+    assert [(c["state"], c["detail"]) for c in cable_status.state(rundir)] == [("connecting", "the peer has not come")]
     # A record that names somebody else's process names nobody.
     record = {"pid": os.getpid(), "started": 1, "boot": "x", "connections": 3, "since": 1700000000}
-    Path(f"{cables.home(rundir)}/io/gate-lan0-1.json").write_text(json.dumps(record))
-    (found,) = cables.state(rundir)
+    Path(f"{one_cable.home(rundir)}/io/gate-lan0-1.json").write_text(json.dumps(record))
+    (found,) = cable_status.state(rundir)
     assert (found["state"], found["remakes"], found["pids"]) == ("broken", 2, [])
-    assert cables.processes(rundir) == []
+    assert cable_status.processes(rundir) == []
 
 
 @pytest.mark.parametrize("text", ["", "1 2 3", "198.51.100.1 5 198.51.100.2 22; id", "a b c d e"])
 def test_a_connection_that_is_none_is_not_asked_for(text: str) -> None:
-    assert cables._silent(text) == 0.0
+    assert cable_status._silent(text) == 0.0
 
 
 # Who is let in
@@ -357,7 +359,9 @@ def test_names_of_devices_fit_and_differ() -> None:
     assert all(len(name) <= 15 for name in found)
 
 
-def test_a_vxlan_is_made_found_mended_and_removed(rundir: RunDir, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vxlan_is_made_found_mended_and_removed(
+    rundir: RunDir, account: str, tun: Path, own_network: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tunnels, "ACCOUNT", account)
 
     def inside() -> None:
@@ -374,6 +378,10 @@ def test_a_vxlan_is_made_found_mended_and_removed(rundir: RunDir, account: str, 
         assert "is down" in tunnels.missing(rundir, tunnel, "192.0.2.8")
         tunnels.set_up(rundir, tunnel, "192.0.2.8")
         assert tunnels.missing(rundir, tunnel, "192.0.2.8") == ""
+        tun.chmod(0o600)
+        assert "may not open" in tunnels.missing(rundir, tunnel, "192.0.2.8")
+        tunnels.set_up(rundir, tunnel, "192.0.2.8")
+        assert tunnels.missing(rundir, tunnel, "192.0.2.8") == ""
         # The number is the host's, whoever has it.
         other = RunDir("lab", "other", "lab.other", rundir.root)
         with pytest.raises(HostError, match=rf"the vxlan 77 on UDP port 4789 is on this host already, as {tunnel.outer} of {rundir.mark}"):
@@ -388,7 +396,7 @@ def test_a_vxlan_is_made_found_mended_and_removed(rundir: RunDir, account: str, 
 
 @pytest.mark.parametrize("up", [True, False])
 def test_an_interface_is_given_back_as_it_was(
-    rundir: RunDir, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch, up: bool
+    rundir: RunDir, account: str, tun: Path, own_network: Run, monkeypatch: pytest.MonkeyPatch, up: bool
 ) -> None:
     monkeypatch.setattr(tunnels, "ACCOUNT", account)
 
@@ -428,9 +436,9 @@ def test_an_address_that_is_not_known_is_one_cables_failure(rundir: RunDir, monk
     def unknown(*words: object) -> object:
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(cables.socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(one_cable.socket, "getaddrinfo", unknown)
     with pytest.raises(HostError, match=r"the address of pnode-0001, nowhere.example, is not known here"):
-        cables._address(cable("udp", "peer", peer_address="nowhere.example"))
+        one_cable.address_of(cable("udp", "peer", peer_address="nowhere.example"))
 
 
 # All of it
@@ -438,7 +446,7 @@ def test_an_address_that_is_not_known_is_one_cables_failure(rundir: RunDir, monk
 
 @pytest.mark.parametrize("lost", [False, True], ids=["with its records", "with its records lost"])
 def test_a_sweep_finds_everything(
-    rundir: RunDir, unprivileged: None, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch, lost: bool
+    rundir: RunDir, unprivileged: None, account: str, tun: Path, own_network: Run, monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
     for module in (cables, tunnels):
         monkeypatch.setattr(module, "ACCOUNT", account)
@@ -450,6 +458,7 @@ def test_a_sweep_finds_everything(
     ]
 
     def inside() -> None:
+        tun.chmod(0o600)
         tunnels.run(["ip", "link", "add", "lab0", "type", "veth", "peer", "name", "lab1"])
         vde.start(rundir, vde.Switch("lan0", "lan0", 16))
         keys = Keys("", PUBLIC)
@@ -457,7 +466,8 @@ def test_a_sweep_finds_everything(
             results = cables.present(rundir, wanted, keys, purge=True, check=False)
         assert not [r for r in results if r.get("failed")], results
         assert [r["changed"] for r in cables.present(rundir, wanted, keys, purge=True, check=False)] == [False] * 4
-        running = cables.processes(rundir)
+        assert tun.stat().st_mode & 0o777 == 0o660
+        running = cable_status.processes(rundir)
         assert any("keeper.py" in word for word in running[0].argv)
         if lost:
             shutil.rmtree(rundir.path)
@@ -473,12 +483,15 @@ def test_a_sweep_finds_everything(
         assert sweep.find("lab", "demo", rundir.root).lines() == []
         assert not any(map(alive, running))
         assert os.listdir(rundir.root) == []
+        assert tun.stat().st_mode & 0o777 == 0o600
         assert {link["ifname"] for link in tunnels.host_links.links()} == {"lo", "lab0", "lab1"}
 
     own_network(inside)
 
 
-def test_only_one_cable_fails_where_one_is_wrong(rundir: RunDir, account: str, own_network: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_cable_fails_where_one_is_wrong(
+    rundir: RunDir, account: str, tun: Path, own_network: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in (cables, tunnels):
         monkeypatch.setattr(module, "ACCOUNT", account)
 
@@ -489,10 +502,10 @@ def test_only_one_cable_fails_where_one_is_wrong(rundir: RunDir, account: str, o
         assert [(r["name"], r.get("msg", "")) for r in first] == [("lab", "this host has no interface lab0"), ("lan0 pnode-0001", "")]
         second = cables.present(rundir, [wrong, right], Keys(), purge=True, check=False)
         assert [(r["changed"], r["reason"]) for r in second] == [(True, "not finished"), (False, "")]
-        assert cables.keeper(rundir)
+        assert cable_status.keeper(rundir)
         results = cables.absent(rundir, ["lab", "lan0-1", "never"], check=False)
         assert [(r["id"], r["changed"]) for r in results] == [("lab", True), ("lan0-1", True), ("never", False)]
-        assert not cables.keeper(rundir)
-        assert cables.known(rundir) == []
+        assert not cable_status.keeper(rundir)
+        assert cable_status.known(rundir) == []
 
     own_network(inside)

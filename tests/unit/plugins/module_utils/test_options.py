@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
-from ansible_collections.benito.testbed.plugins.module_utils.options import Progress, difference, failures, open_experiment
+from ansible_collections.benito.testbed.plugins.module_utils.options import (
+    Progress,
+    difference,
+    failures,
+    inform,
+    open_experiment,
+    remove_each,
+)
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
 
 NAMES = {"project": "lab", "experiment": "demo", "id": "lab.demo"}
@@ -36,6 +43,60 @@ def test_a_check_run_makes_and_locks_nothing(root: str) -> None:
 def test_names_are_checked_in_check_runs_too(root: str) -> None:
     with pytest.raises(HostError, match=r"experiment\.id"):
         open_experiment({"experiment": {**NAMES, "id": "../x"}, "root": root}, check=True)
+
+
+class Module:
+    """What an AnsibleModule is for `inform`: both ways out end it."""
+
+    def __init__(self, **params: object) -> None:
+        self.params = params
+
+    def exit_json(self, **said: object) -> None:
+        raise SystemExit(said)
+
+    def fail_json(self, **said: object) -> None:
+        raise SystemExit({**said, "failed": True})
+
+
+def test_an_info_module_says_what_is_found_and_makes_nothing(root: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        inform(Module(experiment=NAMES, root=root), lambda rundir: {"switches": [rundir.id]})
+    assert end.value.code == {"changed": False, "switches": ["lab.demo"]}
+    assert os.listdir(root) == []
+
+
+def test_an_info_module_that_cannot_look_fails(root: str) -> None:
+    def look(rundir: RunDir) -> dict[str, object]:
+        raise HostError("it is dark")
+
+    with pytest.raises(SystemExit) as end:
+        inform(Module(experiment=NAMES, root=root), look)
+    assert end.value.code == {"msg": "it is dark", "failed": True}
+
+
+def test_each_is_removed_whatever_becomes_of_the_others() -> None:
+    tried = []
+
+    def remove(id_: str) -> None:
+        tried.append(id_)
+        if id_ == "b":
+            raise HostError("it does not end")
+        if id_ == "c":
+            raise PermissionError(1, "not ours")
+
+    results = remove_each(["a", "b", "x", "c", "d"], ["a", "b", "c", "d", "e"], str.upper, remove, check=False)
+    there = {"changed": True, "action": "remove", "reason": "not wanted"}
+    assert results == [
+        {"name": "A", "id": "a", **there},
+        {"name": "B", "id": "b", **there, "failed": True, "msg": "it does not end"},
+        {"name": "X", "id": "x", "changed": False, "action": "none", "reason": ""},
+        {"name": "C", "id": "c", **there, "failed": True, "msg": "[Errno 1] not ours"},
+        {"name": "D", "id": "d", **there},
+    ]
+    assert tried == ["a", "b", "c", "d"]
+    foretold = remove_each(["a", "x"], ["a"], str.upper, remove, check=True)
+    assert [(r["id"], r["action"]) for r in foretold] == [("a", "remove"), ("x", "none")]
+    assert tried == ["a", "b", "c", "d"]
 
 
 RESULTS = [

@@ -213,6 +213,34 @@ def test_a_switch_that_cannot_be_started_does_not_hide_the_others(rundir: RunDir
     assert running(rundir, "lan0")
 
 
+def test_many_come_up_at_a_time_and_are_reported_in_their_order(rundir: RunDir) -> None:
+    many = [Switch(f"lan-{number}", f"s{number}", 8) for number in range(50)]
+    wanted = [*many[:20], Switch("broken", "broken", 0), *many[20:]]
+    start(rundir, many[30])
+    before = pid_of(rundir, "s30")
+    results = present(rundir, wanted, purge=True, check=False)
+    assert [r["name"] for r in results] == [switch.name for switch in wanted]
+    assert [r["name"] for r in results if r.get("failed")] == ["broken"]
+    assert [r["name"] for r in results if not r["changed"]] == ["lan-30"]
+    assert pid_of(rundir, "s30") == before
+    # Each one is a process of its own, which its record names and which answers for itself.
+    assert len({pid_of(rundir, switch.id) for switch in many}) == 50
+    for switch in many:
+        process = running(rundir, switch.id)
+        assert process is not None
+        assert any(f"/switches/{switch.id}/" in word for word in process.argv)
+        assert "\nNumports=8\n" in vde.ask(f"{rundir.switch(switch.id)}/io/mgmt", "port/showinfo")
+    assert len([p for p in processes.marked(rundir.mark, f"{rundir.path}/") if p.argv[0] == vde.PROGRAM]) == 50
+    again = present(rundir, many, purge=True, check=False)
+    assert [(r["name"], r["changed"]) for r in again] == [("broken", True), *((switch.name, False) for switch in many)]
+
+
+def test_two_of_one_id_are_refused(rundir: RunDir) -> None:
+    with pytest.raises(HostError, match="the switch lan0 is listed twice"):
+        present(rundir, [LAN, Switch("other", "lan0", 8)], purge=False, check=False)
+    assert known(rundir) == []
+
+
 def test_a_missing_program(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vde, "PROGRAM", "vde_switch_that_is_not_there")
     with pytest.raises(ProcessError, match="vde_switch_that_is_not_there"):

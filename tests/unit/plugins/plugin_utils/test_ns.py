@@ -23,6 +23,7 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.formats.ns_units im
     parse_loss,
     parse_netmask,
 )
+from ansible_collections.benito.testbed.plugins.plugin_utils.shaping import Direction, shapes
 from ansible_collections.benito.testbed.plugins.plugin_utils.topology import Software, find_attribute
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "ns"
@@ -312,6 +313,62 @@ class TestShapes:
         assert (topology.substrates[2].capacity, node(topology, "c").interfaces[1].capacity) == (None, None)
 
 
+class TestWhoShapes:
+    """What a statement makes of `BASE`, whose link and LAN have a delay, and of a link of 10 Mb/s without one."""
+
+    FAST = "set fast [$ns duplex-link $a $c 10Mb 0 DropTail]\n"
+
+    def methods(self, body):
+        """Return how each interface of c is shaped: that in the LAN and that at the fast link."""
+        topology, dummy = read(self.FAST + body)
+        return {i.substrates[0]: shape for i in node(topology, "c").interfaces for shape in [shapes(topology)["c", i.name]]}
+
+    @pytest.mark.parametrize(
+        ("body", "lan", "fast"),
+        [
+            ("", "wirefilter", "wirefilter"),
+            ("tb-use-endnodeshaping 1", "netem", "netem"),
+            ("tb-force-endnodeshaping on", "netem", "netem"),
+            ("tb-use-endnodeshaping 1; tb-use-endnodeshaping 0", "wirefilter", "wirefilter"),
+            ("tb-use-endnodeshaping 1; tb-set-endnodeshaping $fast 0", "netem", "wirefilter"),
+            ("tb-set-endnodeshaping $lan 1", "netem", "wirefilter"),
+            ("tb-set-endnodeshaping $lan 1; tb-set-noshaping $fast 1", "netem", None),
+            ("tb-use-endnodeshaping 1; tb-set-noshaping $fast 1", "netem", None),
+            ("tb-use-endnodeshaping 1; tb-set-noshaping $lan 1", "netem", "netem"),
+            ("tb-set-noshaping $fast 1; tb-set-noshaping $fast 0", "wirefilter", "wirefilter"),
+        ],
+    )
+    def test_where(self, body, lan, fast):
+        assert {name: shape and shape.method for name, shape in self.methods(body).items()} == {"lan": lan, "fast": fast}
+
+    def test_without_bounds_on_the_rate_delay_and_loss_remain(self):
+        shape = self.methods("tb-set-noshaping $lan 1\ntb-set-lan-loss $lan 0.36")["lan"]
+        assert shape.out == shape.into == Direction(latency=5, loss=pytest.approx(0.2))
+
+    def test_a_rate_that_was_all_is_kept_for_readers(self):
+        topology, dummy = read(f"{self.FAST}tb-set-noshaping $fast 1")
+        fast = topology.substrates[2]
+        assert (fast.capacity.rate, value(fast, "benito:shaping"), fast.attributes[0].where) == (10000, "none", Location("x.ns", 10))
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_both_on_one_link_contradict_each_other(self, order):
+        statements = ["tb-set-endnodeshaping $wire 1", "tb-set-noshaping $wire 1"][::order]
+        said = error("\n".join([*statements, "$ns run", ""]), BASE)
+        assert said.startswith("x.ns:10: the link wire is to be shaped at its end nodes and not to be shaped: it must be either")
+        read("tb-set-endnodeshaping $wire 1; tb-set-noshaping $wire 1; tb-set-endnodeshaping $wire 0")
+
+    @pytest.mark.parametrize(
+        ("statement", "text"),
+        [
+            ("tb-use-endnodeshaping perhaps", "'perhaps' neither enables nor disables: it must be 1 or 0"),
+            ("tb-set-noshaping $a 1", "'a' is not a link or LAN"),
+            ("tb-set-endnodeshaping $wire", "wrong number of arguments: it must be tb-set-endnodeshaping link enable"),
+        ],
+    )
+    def test_wrong(self, statement, text):
+        assert wrong(statement).startswith(f"x.ns:9: {text}")
+
+
 class TestNodes:
     @pytest.mark.parametrize(
         ("statement", "attribute", "expected"),
@@ -483,6 +540,8 @@ class TestNotices:
             "tb-make-soft-vtype fast {pc1 pc2}",
             "tb-set-vlink-emulation vlan",
             "tb-use-endnodeshaping 1",
+            "tb-force-endnodeshaping 1",
+            "tb-set-endnodeshaping $wire 1; tb-set-noshaping $lan 1",
             "$a add-desire gpu 1.0",
             "puts hello; puts stderr hello; puts -nonewline x",
             "tb-set-colocate-factor 5",
