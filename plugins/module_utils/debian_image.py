@@ -48,11 +48,11 @@ PACKAGES = (
     ),
     # The network, and to look at it.
     *("iproute2", "iputils-ping", "traceroute", "tcpdump", "iperf3", "curl", "ethtool", "netcat-openbsd", "nftables", "procps", "psmisc"),
-    *("udhcpc", "udhcpd", "less", "vim-tiny"),
+    *("busybox-static", "less", "vim-tiny"),
     # So that it can carry nodes itself.
     *("vde2", "vde-switch", "vde-wirefilter", "vdeplug", "dropbear-bin", "diod"),
 )
-# For the initramfs.
+# For the initramfs. Its busybox also runs the agent, which then starts no process for most of its commands.
 FIRST_PACKAGES = ("busybox-static",)
 # Room for the system and for what a guest adds to it; a host has to have what is really written.
 DISK_SIZE = 8 << 30
@@ -93,6 +93,7 @@ FILES = {
     "etc/systemd/system/serial-getty@ttyS0.service.d/benito.conf": (
         "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 - vt220\n"
     ),
+    "etc/default/locale": "LANG=C.UTF-8\n",
     # Addresses and routes are the agent's.
     "etc/systemd/network/00-benito.network": "[Match]\nName=*\n\n[Link]\nUnmanaged=yes\n",
     # Of the many devices that a PC has, those that a guest uses: each costs time where the processor is emulated.
@@ -115,25 +116,45 @@ FILES = {
 # left boots in seconds where the processor is emulated; a user can unmask any.
 MASKED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer", "e2scrub_all.timer", "e2scrub_reap.service"),
-    *("udhcpd.service", "diod.service", "iperf3.service", "systemd-networkd-wait-online.service"),
-    *("getty@tty1.service", "getty-static.service", "systemd-logind.service", "systemd-user-sessions.service"),
+    *("diod.service", "iperf3.service", "systemd-networkd-wait-online.service"),
+    *("getty@tty1.service", "getty-static.service", "systemd-user-sessions.service"),
     *("systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-pstore.service", "systemd-random-seed.service"),
     *("systemd-journal-flush.service", "systemd-sysusers.service", "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount"),
     *("systemd-pcrphase.service", "systemd-pcrphase-sysinit.service", "systemd-repart.service", "systemd-firstboot.service"),
     *("sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount", "sys-fs-fuse-connections.mount"),
     *("dev-hugepages.mount", "dev-mqueue.mount", "systemd-ask-password-console.path", "systemd-ask-password-wall.path"),
     *("modprobe@configfs.service", "modprobe@dm_mod.service", "modprobe@drm.service", "modprobe@efi_pstore.service"),
-    *("modprobe@fuse.service", "modprobe@loop.service", "systemd-remount-fs.service"),
+    *("modprobe@fuse.service", "modprobe@loop.service", "systemd-remount-fs.service", "kmod-static-nodes.service"),
+    *("systemd-tmpfiles-setup-dev.service",),
 )
 # Each is a process at every boot, for disks and firmware that are not a guest's.
-MASKED_GENERATORS = ("bless-boot", "cryptsetup", "gpt-auto", "hibernate-resume", "integritysetup", "system-update", "veritysetup")
+MASKED_GENERATORS = (
+    "bless-boot",
+    "cryptsetup",
+    "debug",
+    "getty",
+    "gpt-auto",
+    "hibernate-resume",
+    "integritysetup",
+    "rc-local",
+    "run",
+    "system-update",
+    "veritysetup",
+)
 # The initramfs has loaded the drivers of all that a guest has; others would come for each feature of the processor.
 MASKED_RULES = ("80-drivers.rules",)
-ENABLED = {"benito-agent.service": "sysinit.target"}
+# Keeps everybody but root out until a service, which is masked, ends it.
+MASKED_FILES = ("systemd-nologin.conf",)
+# What starts each by itself: the target, and the file of the unit.
+ENABLED = {
+    "benito-agent.service": ("sysinit.target", "/etc/systemd/system/benito-agent.service"),
+    "serial-getty@ttyS0.service": ("getty.target", "/lib/systemd/system/serial-getty@.service"),
+}
 # Whose keys and what its own fetching these would be.
 REMOVED = (
-    # Started when somebody speaks to it.
+    # Started when somebody speaks to them.
     "usr/lib/systemd/system/multi-user.target.wants/dbus.service",
+    "usr/lib/systemd/system/multi-user.target.wants/systemd-logind.service",
     # Empty, each with a service that reads it.
     "etc/fstab",
     "etc/modules-load.d/modules.conf",
@@ -159,7 +180,7 @@ def recipe_key(guest_files: Path) -> str:
         "arguments": ARGUMENTS,
         "modules": (MODULE_PLACES.pattern, FIRST_MODULES),
         "files": FILES,
-        "units": (MASKED, MASKED_GENERATORS, MASKED_RULES, ENABLED),
+        "units": (MASKED, MASKED_GENERATORS, MASKED_RULES, MASKED_FILES, ENABLED),
         "removed": REMOVED,
         "links": LINKS,
         "directories": DIRECTORIES,
@@ -284,12 +305,13 @@ def lay_out(root: Path, guest_files: Path, targets: Iterable[Mapping[str, str]])
     masked = [units / unit for unit in MASKED]
     masked += [root / f"etc/systemd/system-generators/systemd-{name}-generator" for name in MASKED_GENERATORS]
     masked += [root / f"etc/udev/rules.d/{name}" for name in MASKED_RULES]
+    masked += [root / f"etc/tmpfiles.d/{name}" for name in MASKED_FILES]
     for path in masked:
         path.parent.mkdir(parents=True, exist_ok=True)
         link(path, "/dev/null")
-    for unit, target in ENABLED.items():
+    for unit, (target, file) in ENABLED.items():
         (units / f"{target}.wants").mkdir(exist_ok=True)
-        link(units / f"{target}.wants" / unit, f"/etc/systemd/system/{unit}")
+        link(units / f"{target}.wants" / unit, file)
     # Started by the agent, when the guest has its key.
     for wanted in units.glob("*.wants/ssh.service"):
         wanted.unlink()
