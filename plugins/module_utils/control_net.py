@@ -157,7 +157,7 @@ def needs(rundir: RunDir, net: ControlNet) -> list[str]:
             todo.append("record")
     elif record.get("claim") != net.claim or record.get("rules") != rules(rundir, net) or listing_all(net) != record.get("listing"):
         todo.append("rules")
-    if net.behind_host and _forwarding() != "1":
+    if net.behind_host and forwarding() != "1":
         todo.append("forwarding")
     if outlived(rundir, net):
         todo.append("leftovers")
@@ -268,11 +268,16 @@ def create(rundir: RunDir, net: ControlNet) -> None:
     if net.mode != "none":
         _load(rundir, net)
     if net.behind_host:
-        with host_lock(rundir.root):
-            if _forwarding() != "1":
-                # Remembered for the last experiment that leaves this host.
-                write_file(f"{rundir.root}/ip_forward", _forwarding().encode())
-                _set_forwarding("1")
+        forward(rundir.root)
+
+
+def forward(root: str) -> None:
+    """Let the host forward packets."""
+    with host_lock(root):
+        if forwarding() != "1":
+            # Remembered for the last experiment that leaves this host.
+            write_file(f"{root}/ip_forward", forwarding().encode())
+            _set_forwarding("1")
 
 
 def _load(rundir: RunDir, net: ControlNet) -> None:
@@ -358,7 +363,8 @@ def _is_up(name: str) -> bool:
     return any("UP" in link.get("flags", []) for link in host_links.links("dev", name))
 
 
-def _forwarding() -> str:
+def forwarding() -> str:
+    """Return whether the host forwards packets, 1 or 0."""
     with open(FORWARDING, encoding="ascii") as file:
         return file.read().strip()
 

@@ -49,6 +49,8 @@ def find(home: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
     entry = next((entry for entry in read(f"{home}/nodes.json")["nodes"] if name in (entry["name"], entry["id"])), None)
     if entry is None:
         raise NoWay(f"there is no node {name} that is up here")
+    if entry["kind"] != "process":
+        raise NoWay(f"node {name} is this host itself: you are there")
     state = read(f"{home}/state.json")
     keeper, facts = state["pid"], state["nodes"].get(entry["id"], {})
     try:
@@ -147,7 +149,7 @@ def main(home: str, words: list[str]) -> int:
     if os.geteuid() != 0:
         os.execvp("sudo", ["sudo", "-n", f"{home}/enter", *words])  # noqa: S606
     entry, spaces = find(home, words[0])
-    mark = read(f"{home}/nodes.json")["mark"]
+    told = read(f"{home}/nodes.json")
     interactive = os.isatty(0) and os.isatty(1)
     serve = len(words) == 1 and not interactive
     argv = ["dropbear", "-i", "-s"] if serve else words[2:] or ["/bin/sh", "-l"]
@@ -155,7 +157,7 @@ def main(home: str, words: list[str]) -> int:
     if serve:
         with open(f"{home}/host_key", "rb") as file:
             key = file.read()
-    for group in entry["groups"]:
+    for group in told["groups"].get(entry["id"], []):
         with open(f"{group}/cgroup.procs", "w", encoding="ascii") as file:
             file.write("0")
     for space in SPACES:
@@ -169,7 +171,7 @@ def main(home: str, words: list[str]) -> int:
                 # It wants one socket for both directions.
                 os.dup2(theirs.fileno(), 0)
                 os.dup2(theirs.fileno(), 1)
-            become(argv, mark, key, theirs if interactive else None)
+            become(argv, told["mark"], key, theirs if interactive else None)
         finally:
             os._exit(126)
     theirs.close()

@@ -61,6 +61,10 @@ class Hosts:
         """Return where the hosts file of a node is, or will be."""
         return f"{self.directory}/{self._content(guest)[0]}"
 
+    def names(self, guest: Guest) -> str:
+        """Return the lines of a node's hosts file that speak of the experiment."""
+        return "".join(self._content(guest)[1].decode().splitlines(keepends=True)[1:])
+
     def _content(self, guest: Guest) -> tuple[str, bytes]:
         key = frozenset(guest.plain_names.items())
         if key not in self._known:

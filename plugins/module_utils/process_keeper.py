@@ -8,18 +8,20 @@ wanted (read again on SIGHUP; only nodes whose entry differs are touched), and `
 A node is a set of namespaces that this process holds by open descriptors, and nothing else: no process, no mount on the host. All
 nodes share one pid namespace, whose init ends with the supervisor by the kernel's hand, and takes with it whatever runs in any node. Who
 is root in a node is an unprivileged account outside (``account``: uid, gid and the first of 65535 further ids; uid 0 for the host's own
-root), with all rights over the node's network and none over the host.
+root), with all rights over the node's network and none over the host. A node that is ``physical`` is in the host's own network: it has
+TAPs there, and a mount namespace for its start command.
 
 An entry of ``nodes``:
 
-    id, name, hostname, home     its short name, its name, that again for the kernel, its directory
+    id, name, kind, home         its short name, its name, process or physical, its directory
     boot                         a number: the node boots again when it differs
     plugs                        [DEVICE, MAC, DIRECTORY of a switch, PORT, LABEL]
     network                      [UNDO, DO] pairs of lines for ``ip -batch``; those that are gone are undone, those that are new done
     mounts                       [SOURCE, PLACE, WRITABLE]
     files                        [SOURCE, PLACE]: single files, exchanged while the node runs
     command                      what its shell runs at each boot
-    groups                       directories of the control groups that its processes join
+
+``groups`` are, by short name of a node, directories of the control groups that its processes join.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -45,12 +48,12 @@ CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x0002000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC, MS_SLAVE = 1, 2, 4, 8, 32, 4096, 8192, 16384, 1 << 19
 MNT_DETACH = 2
 PR_SET_PDEATHSIG = 1
-TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
+TUNSETIFF, TUNSETPERSIST, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x400454CB, 0x0002, 0x1000
 NS_GET_PARENT = 0xB702
 # In this order a node is entered: the user namespace last, since in it there is no right to the others.
 SPACES = {"mnt": CLONE_NEWNS, "uts": CLONE_NEWUTS, "net": CLONE_NEWNET, "pid": CLONE_NEWPID, "user": CLONE_NEWUSER}
 # Nodes that are made at a time, and seconds that making one may take.
-WINDOW, PATIENCE = 4, 30.0
+WINDOW, PATIENCE = 16, 30.0
 # Seconds between two writings of the state, and until those who do not end by themselves are ended.
 PAUSE, GRACE = 0.2, 2.0
 # Seconds until a plug that ended is started again.
@@ -62,20 +65,13 @@ LOG = "/var/benito/log/start_command"
 SPARE = "/sys"
 # What every node's network is like: it forwards, answers for the interface asked and speaks for the address asked for, takes packets
 # from wherever they come, and neither gives nor takes hints about shorter ways.
-KERNEL = {
-    "ipv4/ip_forward": "1",
-    **{
-        f"ipv4/conf/{which}/{name}": value
-        for which in ("all", "default")
-        for name, value in (
-            ("arp_ignore", "1"),
-            ("arp_announce", "2"),
-            ("rp_filter", "0"),
-            ("send_redirects", "0"),
-            ("accept_redirects", "0"),
-        )
-    },
-    "ipv6/conf/default/disable_ipv6": "1",
+INTERFACE = {
+    "ipv4/conf/{}/arp_ignore": "1",
+    "ipv4/conf/{}/arp_announce": "2",
+    "ipv4/conf/{}/rp_filter": "0",
+    "ipv4/conf/{}/send_redirects": "0",
+    "ipv4/conf/{}/accept_redirects": "0",
+    "ipv6/conf/{}/disable_ipv6": "1",
 }
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -116,15 +112,29 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def enter(spaces: dict[str, int], clear: bool = False) -> None:
-    """Go into a node. Who does so as root is the node's root after that, and its children are in its pid namespace."""
+def enter(spaces: dict[str, int]) -> None:
+    """Go into a node."""
     for name in SPACES:
         if name in spaces:
             call("setns", spaces[name], SPACES[name])
-    if clear and "user" in spaces:
-        os.setgroups([])
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+
+
+def inhabit(spaces: dict[str, int], account: list[int]) -> None:
+    """Go into a node as its root; where it has no user namespace, as the account itself."""
+    enter(spaces)
+    uid, gid = (0, 0) if "user" in spaces else account[:2]
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def tune(which: str) -> None:
+    """Let an interface, those that there are or those to come, behave as every node's do."""
+    for name, value in INTERFACE.items():
+        if which == "all" and name.startswith("ipv6"):
+            continue  # Whoever talks to itself may do so by either.
+        with contextlib.suppress(FileNotFoundError):
+            write(f"/proc/sys/net/{name.format(which)}", value)
 
 
 def become(account: list[int]) -> dict[str, int]:
@@ -221,12 +231,12 @@ def furnish(entry: dict[str, Any], account: list[int]) -> None:
     grafts = Grafts()
     for dummy, place, dummy in entry["mounts"]:
         grafts.provide(place)
-    private = MS_NOSUID | MS_NODEV | MS_NOEXEC
-    mount("sysfs", "/sys", "sysfs", private | MS_RDONLY)
-    uid, dummy, first = account
-    # Groups inside are counted from the first further id, which is 1.
-    tty = first + 4 if uid else 5
-    mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, f"newinstance,ptmxmode=0666,mode=0620,gid={tty}")
+    mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
+    if entry["kind"] == "process":
+        uid, dummy, first = account
+        # Groups inside are counted from the first further id, which is 1.
+        tty = first + 4 if uid else 5
+        mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, f"newinstance,ptmxmode=0666,mode=0620,gid={tty}")
     for source, place, writable in entry["mounts"]:
         mount(source, place, flags=MS_BIND)
         if not writable:
@@ -240,8 +250,13 @@ def open_taps(entry: dict[str, Any]) -> list[int]:
     """Make the TAPs of a node, in its network namespace."""
     taps = []
     for plug in entry["plugs"]:
+        if os.path.exists(f"/proc/sys/net/ipv4/conf/{plug[0]}"):
+            raise OSError(0, f"there is an interface {plug[0]} already")
         tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", plug[0].encode(), IFF_TAP | IFF_NO_PI))
+        if entry["kind"] == "process":
+            # It stays when it is closed, and goes with the network: the kernel removes many at once in the time that one alone takes.
+            fcntl.ioctl(tap, TUNSETPERSIST, 1)
         taps.append(tap)
     return taps
 
@@ -261,17 +276,20 @@ def build(entry: dict[str, Any], account: list[int], channel: socket.socket) -> 
     call("unshare", CLONE_NEWNS)
     mount("none", "/", flags=MS_REC | MS_SLAVE)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    spaces = become(account)
-    for name, value in KERNEL.items():
-        with contextlib.suppress(FileNotFoundError):
-            write(f"/proc/sys/net/{name}", value)
-    socket.sethostname(entry["hostname"])
+    spaces, lines = {}, []
+    if entry["kind"] == "process":
+        spaces, lines = become(account), ["link set dev lo up"]
+        write("/proc/sys/net/ipv4/ip_forward", "1")
+        tune("all")
+        tune("default")
+        socket.sethostname(entry["name"])
     taps = open_taps(entry)
+    for plug in entry["plugs"]:
+        tune(plug[0])
     furnish(entry, account)
     spaces["mnt"] = os.open("/proc/self/ns/mnt", os.O_RDONLY)
     socket.send_fds(channel, [" ".join(spaces).encode()], [*spaces.values(), *taps])
     channel.recv(1)
-    lines = ["link set dev lo up"]
     for device, mac, *dummy in entry["plugs"]:
         lines += [f"link set dev {device} address {mac}", f"link set dev {device} alias {os.environ.get('BENITO_MARK', '-')}"]
     run_ip(lines + [done for dummy, done in entry["network"]], channel.fileno())
@@ -290,6 +308,7 @@ class Node:
 
     def __init__(self, entry: dict[str, Any]) -> None:
         self.entry = entry
+        self.key = digest(json.dumps(entry, sort_keys=True).encode())
         self.state = "making"
         self.error = ""
         self.began = time.monotonic()
@@ -307,7 +326,7 @@ class Node:
     def facts(self) -> dict[str, Any]:
         """Return what the state says of it."""
         return {
-            "entry": digest(json.dumps(self.entry, sort_keys=True).encode()),
+            "entry": self.key,
             "state": self.state,
             "error": self.error,
             "took": self.took,
@@ -348,6 +367,7 @@ class Keeper:
         self.config = ""
         self.account = [0, 0, 0]
         self.plug_user = [0, 0]
+        self.groups: dict[str, list[str]] = {}
         self.nodes: dict[str, Node] = {}
         # Those that are wanted in place of one that is still ending, or that wait for their turn.
         self.waiting: dict[str, dict[str, Any]] = {}
@@ -358,6 +378,7 @@ class Keeper:
         self.news = self.stop = False
         self.dirty = True
         self.written = 0.0
+        self.pause = PAUSE
         self.scanned = 0.0
         self.plug: socket.socket | None = None
         self.plug_pid = 0
@@ -467,7 +488,7 @@ class Keeper:
             sys.stderr.flush()
             return
         self.config = digest(text)
-        self.account, self.plug_user = wanted["account"], wanted["plug_user"]
+        self.account, self.plug_user, self.groups = wanted["account"], wanted["plug_user"], wanted["groups"]
         self.waiting = {}
         for id_, node in list(self.nodes.items()):
             entry = entries.get(id_)
@@ -521,7 +542,7 @@ class Keeper:
 
     def change(self, node: Node, entry: dict[str, Any]) -> None:
         """Let a node that runs become as an entry that differs in what can be changed meanwhile."""
-        old, node.entry = node.entry, entry
+        old, node.entry, node.key = node.entry, entry, digest(json.dumps(entry, sort_keys=True).encode())
         undo = [pair[0] for pair in old["network"] if pair not in entry["network"] and pair[0]]
         lines = [done for dummy, done in entry["network"]] if entry["network"] != old["network"] else []
         files = [pair for pair in entry["files"] if pair not in old["files"]]
@@ -530,7 +551,7 @@ class Keeper:
         node.state = "making"
 
         def work(channel: socket.socket) -> None:
-            enter({name: node.spaces[name] for name in ("mnt", "uts", "net")})
+            enter({name: handle for name, handle in node.spaces.items() if name != "user"})
             for source, place in files:
                 with contextlib.suppress(OSError):
                     call("umount2", place.encode(), MNT_DETACH)
@@ -579,9 +600,9 @@ class Keeper:
         """Become the start command."""
         os.setsid()
         resource.setrlimit(resource.RLIMIT_NOFILE, LIMIT)
-        for group in node.entry["groups"]:
+        for group in self.groups.get(node.entry["id"], []):
             write(f"{group}/cgroup.procs", "0")
-        enter(node.spaces, clear=True)
+        inhabit(node.spaces, self.account)
         text = f"command: {node.entry['command']}\nstarted: {stamp()}\n"
         os.umask(0o022)
         append(f"{LOG}.log", text)
@@ -601,7 +622,7 @@ class Keeper:
         if node.state == "booted" and node.spaces:
 
             def work(channel: socket.socket) -> None:
-                enter(node.spaces, clear=True)
+                inhabit(node.spaces, self.account)
                 append(f"{LOG}.log", f"ended: {stamp()}\nexit status: {code}\n")
 
             self.child(node, work, lambda fault: None)
@@ -766,8 +787,9 @@ class Keeper:
     def write_state(self) -> None:
         """Write the state, whole or not at all, and not too often."""
         settled = not self.waiting and not self.children and not self.ending and not self.commands_due
-        if not self.dirty or (not settled and time.monotonic() < self.written + PAUSE):
+        if not self.dirty or (not settled and time.monotonic() < self.written + self.pause):
             return
+        began = time.monotonic()
         state = {
             "pid": self.pid,
             "plug": self.plug_pid,
@@ -782,6 +804,8 @@ class Keeper:
             json.dump(state, file)
         os.replace(draft, f"{self.home}/state.json")
         self.dirty, self.written = False, time.monotonic()
+        # The more there is to write, the less often: nodes are waiting to be made.
+        self.pause = max(PAUSE, 20 * (self.written - began))
 
     def run(self) -> None:
         """Keep the nodes until told to stop."""
@@ -793,6 +817,8 @@ class Keeper:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *dummy: setattr(self, "stop", True))
         self.news = True
+        # What is there from now on is there for long: our children need not look at it.
+        gc.freeze()
         while not self.stop:
             if self.news:
                 self.news = False
@@ -823,7 +849,7 @@ class Keeper:
 
 def differs(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Tell whether a node must be made anew to become as the other entry: what is not listed here can change while it runs."""
-    soft = ("network", "files", "command")
+    soft = ("network", "files", "command", "told")
     return {k: v for k, v in one.items() if k not in soft} != {k: v for k, v in other.items() if k not in soft}
 
 

@@ -20,7 +20,18 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from . import host_links, node_entry, process_files, process_keeper, process_plug, vde
+from . import (
+    control_net,
+    host_links,
+    hosts_block,
+    node_entry,
+    node_limits,
+    physical_nodes,
+    process_files,
+    process_keeper,
+    process_plug,
+    vde,
+)
 from .accounts import account
 from .errors import HostError
 from .guest import Guest, GuestError
@@ -28,7 +39,7 @@ from .guest_status import known
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
 
-KINDS = ("process", "physical")
+PROCESS, PHYSICAL = KINDS = ("process", "physical")
 NODE_ACCOUNT = "benito-node"
 # The first of the ids that stand for those inside a node but 0: a range that container managers leave alone.
 FURTHER_IDS = 0x70000000
@@ -40,9 +51,15 @@ class Node:
     """A process node: the guest it is, and hard limits: memory in MB, processors, number of processes; None for none."""
 
     guest: Guest
+    kind: str = PROCESS
     memory: int | None = None
     cpus: float | None = None
     processes: int | None = None
+
+    @property
+    def limits(self) -> dict[str, float | None]:
+        """The limits by name."""
+        return {"memory": self.memory, "cpus": self.cpus, "processes": self.processes}
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Node:
@@ -57,7 +74,10 @@ class Node:
         for what, value in limits.items():
             if value is not None and not (isinstance(value, (int, float)) and value > 0):
                 raise GuestError(f"guest {guest.name!r}: limits.{what} must be a number above 0, not {str(value)[:64]!r}")
-        return cls(guest, limits.get("memory"), limits.get("cpus"), limits.get("processes"))
+        kind = str(options.get("kind") or PROCESS)
+        if kind not in KINDS:
+            raise GuestError(f"guest {guest.name!r}: kind must be {' or '.join(KINDS)}, not {kind[:64]!r}")
+        return cls(guest, kind, limits.get("memory"), limits.get("cpus"), limits.get("processes"))
 
 
 @dataclass(frozen=True)
@@ -161,16 +181,21 @@ def entry(around: Around, node: Node, hosts: process_files.Hosts, boot: int) -> 
     """Return what the supervisor is told about a node."""
     guest, home = node.guest, around.rundir.guest(node.guest.id)
     own = [[f"{home}/var", "/var/benito", True], [f"{home}/var", "/var/containers", True], [f"{home}/emulab", "/var/emulab", False]]
-    told = repr([sorted(process_files.texts(guest, around.rundir).items()), around.authorized_keys])
+    told = repr([sorted(process_files.texts(guest, around.rundir).items()), around.authorized_keys, hosts.path(guest)])
     network: list[list[str]] = []
     for nic in guest.nics:
         address = f"{nic.address}/{nic.prefix} dev {nic.device}"
         network += [[f"address del {address}", f"address replace {address} brd +"], ["", f"link set dev {nic.device} up"]]
     network += [[f"route del {r.to} via {r.via} dev {r.device}", f"route replace {r.to} via {r.via} dev {r.device}"] for r in guest.routes]
+    files = [
+        [hosts.path(guest), "/etc/hosts"],
+        [f"{home}/hostname", "/etc/hostname"],
+        [f"{directory(around.rundir)}/empty", "/etc/resolv.conf"],
+    ]
     return {
         "id": guest.id,
         "name": guest.name,
-        "hostname": guest.name,
+        "kind": node.kind,
         "home": home,
         "boot": boot,
         "plugs": [
@@ -179,13 +204,9 @@ def entry(around: Around, node: Node, hosts: process_files.Hosts, boot: int) -> 
         ],
         "network": network,
         "mounts": [*own, [f"{home}/root", "/root", True], *([path, name, writable] for name, path, writable in around.shares)],
-        "files": [
-            [hosts.path(guest), "/etc/hosts"],
-            [f"{home}/hostname", "/etc/hostname"],
-            [f"{directory(around.rundir)}/empty", "/etc/resolv.conf"],
-        ],
+        "files": files if node.kind == PROCESS else [],
         "command": guest.start_command,
-        "groups": [],
+        "limits": node.limits,
         "account": around.account,
         "told": hashlib.sha256(told.encode()).hexdigest()[:16],
     }
@@ -239,16 +260,24 @@ def started(around: Around, nodes: Sequence[Node], pace: Pace, purge: bool, chec
             job.action, job.reason = "start", "restart asked for"
         if job.action == "start":
             job.entry["boot"] = boot + 1
+        if node.kind == PHYSICAL:
+            _look_at_host(around, job, hosts)
         jobs.append(job)
     results = [_gone(rundir, there, id_) for id_ in gone]
     if check:
         return results + [_result(rundir, there, job) for job in jobs]
-    kept = {id_: old for id_, old in there.entries.items() if id_ not in gone and id_ not in wanted_ids}
-    if any(job.action != "none" for job in jobs) or gone or (jobs and not there.keeper):
+    if any(job.action != "none" for job in jobs) or gone:
         _prepare(around, jobs, hosts)
+        failed = [job.entry["id"] for job in jobs if job.failure]
+        # What cannot become as wanted stays as it is.
+        kept = {id_: old for id_, old in there.entries.items() if id_ not in gone and (id_ not in wanted_ids or id_ in failed)}
         kept.update({job.entry["id"]: job.entry for job in jobs if not job.failure})
+        _tell_host(around, kept, jobs, hosts)
         _serve(around, kept, pace, stale)
         hosts.tidy(source for told in kept.values() for source, place in told["files"])
+    elif there.keeper and not there.said.get("settled"):
+        # An earlier run was interrupted, or gave up.
+        _await(rundir, there.keeper, str(there.said.get("config")), len(jobs), pace)
     for result, id_ in zip(results, gone):
         with _failing(result):
             _discard(rundir, id_)
@@ -263,7 +292,7 @@ def _prepare(around: Around, jobs: Sequence[Job], hosts: process_files.Hosts) ->
     passage(directory(rundir))
     process_files.settle(f"{directory(rundir)}/empty", b"")
     hosts.write()
-    for job in jobs:
+    for job in [job for job in jobs if not job.failure]:
         guest = job.node.guest
         try:
             home = rundir.guest(guest.id)
@@ -271,8 +300,8 @@ def _prepare(around: Around, jobs: Sequence[Job], hosts: process_files.Hosts) ->
                 if not os.path.isdir(rundir.switch(nic.switch)):
                     raise HostError(f"there is no switch {nic.switch} on this host: set up the switches first")
             process_files.furnish(home, process_files.texts(guest, rundir), around.authorized_keys, (owner.pw_uid, owner.pw_gid))
-            record = {"name": guest.name, "kind": KINDS[0], "wanted": "started", "boot": job.entry["boot"], "command": guest.start_command}
-            if read_json(f"{home}/launch.json") != record:
+            record = {"name": guest.name, "kind": job.node.kind, "wanted": "started", "boot": job.entry["boot"]}
+            if {**read_json(f"{home}/launch.json"), **record} != read_json(f"{home}/launch.json"):
                 write_json(f"{home}/launch.json", record)
         except (HostError, OSError) as error:
             job.failure = str(error)
@@ -282,6 +311,31 @@ def _prepare(around: Around, jobs: Sequence[Job], hosts: process_files.Hosts) ->
             for job in jobs:
                 if path in [mount[0] for mount in job.entry["mounts"]]:
                     job.failure = job.failure or f"there is no directory {path} on this host, which it is to share"
+
+
+def _look_at_host(around: Around, job: Job, hosts: process_files.Hosts) -> None:
+    """See whether a node can be this host, and whether the host knows its names."""
+    rundir = around.rundir
+    if job.action == "none" and hosts_block.text(rundir.mark) != hosts.names(job.node.guest):
+        job.action, job.reason = "reconfigure", "its names are not in the host's hosts file"
+    if job.action == "none" and control_net.forwarding() != "1":
+        job.action, job.reason = "reconfigure", "the host does not forward packets"
+    if job.action in ("start", "reconfigure"):
+        try:
+            job.failure = physical_nodes.conflict(job.node.guest, physical_nodes.used(rundir.mark))
+        except HostError as error:
+            job.failure = str(error)
+
+
+def _tell_host(around: Around, kept: Mapping[str, Mapping[str, Any]], jobs: Sequence[Job], hosts: process_files.Hosts) -> None:
+    """Let the host know names and forward packets while it is a node, and no longer."""
+    rundir = around.rundir
+    if not any(told["kind"] == PHYSICAL for told in kept.values()):
+        hosts_block.drop(rundir.root, rundir.mark)
+    for job in jobs:
+        if job.node.kind == PHYSICAL and not job.failure:
+            hosts_block.put(rundir.root, rundir.mark, hosts.names(job.node.guest))
+            control_net.forward(rundir.root)
 
 
 def _current(rundir: RunDir) -> bool:
@@ -343,22 +397,47 @@ def _serve(around: Around, entries: Mapping[str, dict[str, Any]], pace: Pace, an
     for name, (text, mode) in _programs().items():
         if _read(f"{home}/{name}") != text:
             write_file(f"{home}/{name}", text, mode)
+    limited = {id_: told["limits"] for id_, told in entries.items() if node_limits.wanted(told["limits"])}
+    if limited and not process:
+        # Its control groups are where the supervisor is.
+        process = _start(rundir, _told(around, [], {}), pace)
+    groups, remarks = node_limits.prepare(process.pid, rundir.mark, limited) if process else ({}, {})
+    text = _told(around, list(entries.values()), groups)
+    if process:
+        write_file(f"{home}/nodes.json", text)
+        _nudge(process)
+        _await(rundir, process, process_keeper.digest(text), len(entries), pace)
+    else:
+        process = _start(rundir, text, pace)
+    node_limits.tidy(rundir.mark, limited)
+    for id_, remark in remarks.items():
+        record = read_json(f"{rundir.guest(id_)}/launch.json")
+        write_json(f"{rundir.guest(id_)}/launch.json", {**record, "remark": remark})
+
+
+def _told(around: Around, entries: list[dict[str, Any]], groups: Mapping[str, list[str]]) -> bytes:
+    """Return the list as the supervisor reads it."""
     owner, service = account(around.account), account(ACCOUNT)
     content = {
-        "mark": rundir.mark,
+        "mark": around.rundir.mark,
         "account": [owner.pw_uid, owner.pw_gid, FURTHER_IDS],
         "plug_user": [service.pw_uid, service.pw_gid],
-        "nodes": list(entries.values()),
+        "nodes": entries,
+        "groups": groups,
     }
-    text = json.dumps(content, sort_keys=True).encode()
+    return json.dumps(content, sort_keys=True).encode()
+
+
+def _start(rundir: RunDir, text: bytes, pace: Pace) -> Process:
+    """Start the supervisor with a list, and wait until it has done what it says."""
+    home = directory(rundir)
     write_file(f"{home}/nodes.json", text)
-    if process:
-        _nudge(process)
-    else:
-        remove(f"{home}/state.json")
-        process = spawn([python(), "-I", f"{home}/keeper.py"], mark=rundir.mark, log=f"{home}/keeper.log", unit="benito-nodes")
-        write_json(f"{home}/launch.json", {"process": process.to_record()})
-    _await(rundir, process, process_keeper.digest(text), len(entries), pace)
+    remove(f"{home}/state.json")
+    argv = [python(), "-I", f"{home}/keeper.py"]
+    process = spawn(argv, mark=rundir.mark, log=f"{home}/keeper.log", unit="benito-nodes", delegate=True)
+    write_json(f"{home}/launch.json", {"process": process.to_record()})
+    _await(rundir, process, process_keeper.digest(text), len(json.loads(text)["nodes"]), pace)
+    return process
 
 
 def _nudge(process: Process) -> None:
@@ -433,7 +512,7 @@ def describe(rundir: RunDir, there: View, id_: str) -> dict[str, Any]:
     elif facts.get("state") == "booted":
         state = "booted"
         loose = loose_ends(told, facts) if told else []
-        detail = str(facts.get("error") or "")
+        detail = str(facts.get("error") or record.get("remark") or "")
         if loose and not detail:
             detail = f"not plugged into {', '.join(loose)}: {next(iter(facts['unplugged'].values()))}"
     elif facts.get("state") == "making":
@@ -451,8 +530,8 @@ def describe(rundir: RunDir, there: View, id_: str) -> dict[str, Any]:
         "exit_status": status,
         "uptime": facts.get("took"),
         "detail": detail,
-        "ssh_host_key": public_key(rundir),
-        "entry": f"{directory(rundir)}/enter",
+        "ssh_host_key": public_key(rundir) if record.get("kind") == PROCESS else "",
+        "entry": f"{directory(rundir)}/enter" if record.get("kind") == PROCESS else "",
     }
 
 
@@ -503,9 +582,12 @@ def stopped(around: Around, nodes: Sequence[Node], pace: Pace, check: bool) -> l
 def _serve_rest(around: Around, there: View, without: Iterable[str], pace: Pace) -> None:
     """Give the supervisor its list without some."""
     kept = {id_: told for id_, told in there.entries.items() if id_ not in set(without)}
+    if not any(told["kind"] == PHYSICAL for told in kept.values()):
+        hosts_block.drop(around.rundir.root, around.rundir.mark)
     if there.keeper or not kept:
         _serve(around, kept, pace, False)
     if not kept:
+        let_go(around.rundir.root, around.rundir.mark)
         remove(f"{directory(around.rundir)}/nodes.json")
         remove(f"{directory(around.rundir)}/state.json")
 
@@ -551,6 +633,18 @@ def halt(rundir: RunDir) -> None:
     process = keeper(rundir)
     if process:
         stop(process, first=signal.SIGKILL)
+    let_go(rundir.root, rundir.mark)
+
+
+def traces(mark: str) -> list[str]:
+    """Say what process nodes have of the host that does not end with their supervisor."""
+    return [*([f"names in {hosts_block.HOSTS}"] if hosts_block.text(mark) is not None else []), *node_limits.left(mark)]
+
+
+def let_go(root: str, mark: str) -> None:
+    """Give the host back what `traces` speaks of."""
+    hosts_block.drop(root, mark)
+    node_limits.tidy(mark, {})
 
 
 def clear(rundir: RunDir) -> None:

@@ -95,6 +95,7 @@ def spawn(
     handles: Sequence[int] = (),
     largest: int = 0,
     within: Sequence[str] = (),
+    delegate: bool = False,
 ) -> Process:
     """Start a process that outlives us, with its output in the file ``log``.
 
@@ -103,6 +104,7 @@ def spawn(
     ``handles`` are descriptors it inherits under their numbers. ``console`` gives it a standard input that never ends:
     vde_switch takes the end of its input for a wish to stop. ``stdin`` is a descriptor it reads from instead.
     ``largest`` bounds, in bytes, each file it writes.
+    ``delegate`` lets it have control groups of its own below its scope, where systemd runs.
     ``within`` are the words of a program that prepares something and then becomes ``argv``, as unshare does.
     Raises ProcessError when it ends at once or cannot be started.
     """
@@ -112,6 +114,7 @@ def spawn(
     if os.path.isdir(SYSTEMD):
         command = ["systemd-run", "--scope", "--quiet", "--collect", f"--slice={slice_of(mark)}"]
         command += [f"--unit={unit}-{os.urandom(3).hex()}.scope"] if unit else []
+        command += ["--property=Delegate=yes"] if delegate else []
         # In a scope its own --uid would leave the process root's groups, and it would replace the program's name by its path.
         # These two take the argument vector as it is.
         command += ["--", *(["setpriv", f"--reuid={user}", f"--regid={account(user).pw_gid}", "--init-groups", "--"] if user else ["env"])]

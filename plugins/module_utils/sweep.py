@@ -48,6 +48,7 @@ class Remains:
     shapers: tuple[tuple[RunDir, str], ...] = ()
     mark: str = ""
     nodes: tuple[RunDir, ...] = ()
+    traces: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Say it in words, one line each."""
@@ -56,6 +57,7 @@ class Remains:
             *(f"switch {name}" for dummy, name in self.switches),
             *(f"shaper {name}" for dummy, name in self.shapers),
             *("supervisor of process nodes" for dummy in self.nodes),
+            *self.traces,
             *("server of shared directories" for dummy in self.servers),
             *(f"cable {name}" for dummy, name in self.cables),
             *("key that is let in for cables" for dummy in self.doors),
@@ -86,9 +88,23 @@ def find(project: str, experiment: str, root: str) -> Remains:
     doors = (mark,) if ssh_access.lines(root, mark) else ()
     strays = tuple(sorted((p for p in marked(mark, f"{root}/") if p not in recorded), key=lambda p: p.pid))
     net = tuple(control_net.tables(mark)), tuple(host_links.marked(mark))
+    traces = tuple(process_nodes.traces(mark))
     back = tuple(tunnels.taken_by(root, mark))
     return Remains(
-        directories, guests, switches, strays, *net, servers, wires, doors, back, control_bridge.unused(root, mark), shaping, mark, nodes
+        directories,
+        guests,
+        switches,
+        strays,
+        *net,
+        servers,
+        wires,
+        doors,
+        back,
+        control_bridge.unused(root, mark),
+        shaping,
+        mark,
+        nodes,
+        traces,
     )
 
 
@@ -107,6 +123,7 @@ def sweep(remains: Remains, root: str) -> None:
         *(partial(shares.halt, rundir) for rundir in remains.servers),
         *(partial(control_net.delete_table, name) for name in remains.tables),
         *(partial(host_links.delete, name) for name in remains.links),
+        *([partial(process_nodes.let_go, root, remains.mark)] if remains.traces else []),
     ]
     # The records go last, and only when nothing is left that they would be needed for.
     last: list[Callable[[], object]] = [
