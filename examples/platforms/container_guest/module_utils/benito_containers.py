@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.benito.testbed.plugins.module_utils import host_links, vde
+from ansible_collections.benito.testbed.plugins.module_utils import host_links, tun_node, vde
 from ansible_collections.benito.testbed.plugins.module_utils.accounts import account
 from ansible_collections.benito.testbed.plugins.module_utils.boot_state import read
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
@@ -313,6 +313,8 @@ def started(ground: Ground, guests: Sequence[Guest], pace: Pace, check: bool, re
     for job in jobs if restart else ():
         job.action, job.reason = "start", job.reason or "restart asked for"
     if not check:
+        if any(job.action in ("start", "replug") for job in jobs):
+            tun_node.admit(ground.rundir.root)
         with ThreadPoolExecutor(pace.window) as pool:
             list(pool.map(lambda job: bring(ground, job, pace), jobs))
         await_commands(ground.rundir, [job for job in jobs if job.action == "start" and not job.failure], pace)
