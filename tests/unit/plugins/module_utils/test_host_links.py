@@ -109,3 +109,16 @@ def test_an_open_tap(own_network: Run) -> None:
         os.close(handle)
 
     own_network(inside)
+
+
+def test_a_link_that_goes_by_itself_is_gone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = iter([True, False, True, True])
+    monkeypatch.setattr(host_links, "exists", lambda name: next(there))
+
+    def refuse(argv: list[str], text: str | None = None) -> str:
+        raise LinkError("Cannot find device")
+
+    monkeypatch.setattr(host_links, "run", refuse)
+    host_links.delete("veth0")
+    with pytest.raises(LinkError):
+        host_links.delete("veth0")
