@@ -231,7 +231,9 @@ def furnish(entry: dict[str, Any], account: list[int]) -> None:
     grafts = Grafts()
     for dummy, place, dummy in entry["mounts"]:
         grafts.provide(place)
-    mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
+    # The host's own is right for who is in the host's network, but where it gave its place away.
+    if entry["kind"] == "process" or not os.path.ismount(SPARE):
+        mount("sysfs", SPARE, "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
     if entry["kind"] == "process":
         uid, dummy, first = account
         # Groups inside are counted from the first further id, which is 1.

@@ -597,6 +597,7 @@ def test_the_host_itself_is_a_node_and_afterwards_as_before(own_network: Run, be
         before = hosts.read_text()
         p = physical(start_command="id -un; ping -c 1 -W 3 a", routes=[{"to": "10.99.7.0/24", "via": "10.99.0.2", "device": "bx0"}])
         results = bench.up(p, described("a", 2, start_command="sleep 1000"))
+        assert "msg" not in results["p"], results["p"]["msg"]
         assert (results["p"]["state"], results["p"]["exit_status"], results["p"]["entry"]) == ("booted", 0, ""), results
         said = Path(f"{bench.rundir.guest('p')}/var/log/start_command.out").read_text()
         assert said.startswith("benito-node\n")
