@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import MappingProxyType
 
 try:
     import netaddr
@@ -24,7 +25,8 @@ from .services import check_dhcp, dhcp_role
 from .settings import LEAST_MEMORY, Settings
 from .topology import Attribute, Computer, Interface, Testbed, Topology, find_attribute
 
-IMAGES = ("tiny", "debian")
+# The images there are, and the memory in MB that a machine with each gets at least where the file does not say.
+IMAGES = MappingProxyType({"tiny": LEAST_MEMORY, "debian": 320})
 ROUTING_WORDS = {"static": "computed", "static-ddijk": "computed", "static-old": "computed", "manual": "manual", "none": "none"}
 
 _FAILURE_ACTIONS = ("fatal", "nonfatal", "ignore")
@@ -170,11 +172,13 @@ def _node(computer: Computer, settings: Settings, partitioned: bool) -> Node:
     host = find(attributes, "host")
     kind = _kind(computer, settings, partitioned)
     machine = kind not in ON_THEIR_HOST
+    image = _image(computer, settings)
+    usual = max(settings.default_memory, IMAGES.get(image, LEAST_MEMORY)) if machine else 0
     return Node(
         name=computer.name,
         kind=kind,
-        image=_image(computer, settings),
-        memory=_number(find(attributes, "memory"), LEAST_MEMORY if machine else 1) or (settings.default_memory if machine else 0),
+        image=image,
+        memory=_number(find(attributes, "memory"), LEAST_MEMORY if machine else 1) or usual,
         cpus=_number(find(attributes, "cpus"), 1) or (settings.default_cpus if machine else 0),
         processes=_number(find(attributes, "processes"), 1),
         partition=_partition(computer),

@@ -104,6 +104,12 @@ def test_what_runs_on_its_hosts_kernel_has_limits_and_no_sizes():
     assert [(n.memory, n.cpus, n.processes, n.has_control) for n in found.nodes] == [(0, 0, None, False), (10, 1, 20, False)]
 
 
+def test_an_image_has_the_memory_it_needs_unless_the_file_says_otherwise():
+    found = understood(computer("a", image="debian"), computer("b", image="debian", memory=200), computer("c"))
+    assert [n.memory for n in found.nodes] == [320, 200, 128]
+    assert understood(computer("a", image="debian"), default_memory=512).nodes[0].memory == 512
+
+
 def test_another_platform_is_a_kind_like_any():
     found = understood(computer("a", node_type="openvz"), computer("b", node_type="container"), platforms="container=lab.site.box")
     assert [(n.kind, n.has_control) for n in found.nodes] == [("container", True)] * 2
