@@ -9,40 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
-import json
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
-from . import (
-    control_net,
-    host_links,
-    hosts_block,
-    node_entry,
-    node_limits,
-    physical_nodes,
-    process_files,
-    process_keeper,
-    process_plug,
-    vde,
-)
+from . import control_net, hosts_block, physical_nodes, process_files, process_keeper, vde
 from .accounts import account
 from .errors import HostError
 from .guest import Guest, GuestError
 from .guest_status import known
-from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
-from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
+from .node_supervisor import Pace, current, directory, halt, let_go, public_key, said, serve, wait
+from .processes import Process, tail
+from .rundir import RunDir, passage, read_json, remove, write_json
 
 PROCESS, PHYSICAL = KINDS = ("process", "physical")
 NODE_ACCOUNT = "benito-node"
-# The first of the ids that stand for those inside a node but 0: a range that container managers leave alone.
-FURTHER_IDS = 0x70000000
 FATAL = "fatal"
 
 
@@ -81,16 +64,6 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How a batch is driven; in seconds."""
-
-    boot_timeout: float = 120.0
-    command_wait: float = 10.0
-    plug_wait: float = 5.0
-    progress: Callable[[str], None] = lambda text: None
-
-
-@dataclass(frozen=True)
 class Around:
     """What the nodes of one host share. ``account`` is who is root in a node; ``shares`` are name, path and writable."""
 
@@ -106,8 +79,8 @@ class View:
     """What there is: the supervisor, the list it was given, what it says, and what is written down of each node."""
 
     keeper: Process | None
-    entries: dict[str, dict[str, Any]]
     said: dict[str, Any]
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def facts(self, id_: str) -> dict[str, Any]:
@@ -136,27 +109,6 @@ def distinct(nodes: Sequence[Node]) -> list[Node]:
     return list(nodes)
 
 
-def directory(rundir: RunDir) -> str:
-    """Where the supervisor has its files."""
-    return f"{rundir.path}/nodes"
-
-
-def python() -> str:
-    """Return the interpreter of our programs: the host's own."""
-    return next((path for path in ("/usr/bin/python3", "/usr/libexec/platform-python") if os.access(path, os.X_OK)), sys.executable)
-
-
-def keeper(rundir: RunDir) -> Process | None:
-    """Return the living supervisor."""
-    process = Process.from_record(read_json(f"{directory(rundir)}/launch.json").get("process"))
-    return process if alive(process) else None
-
-
-def processes(rundir: RunDir) -> list[Process]:
-    """Return the processes that keep the nodes: the supervisor and the plug. Those in nodes end with the supervisor."""
-    return list(marked(rundir.mark, f"{directory(rundir)}/"))
-
-
 def mine(rundir: RunDir) -> list[str]:
     """Return the ids of the guests that are process nodes."""
     return known(rundir, *KINDS)
@@ -167,11 +119,7 @@ def view(rundir: RunDir) -> View:
     home = directory(rundir)
     entries = {str(entry["id"]): entry for entry in read_json(f"{home}/nodes.json").get("nodes", [])}
     records = {id_: read_json(f"{rundir.guest(id_)}/launch.json") for id_ in mine(rundir)}
-    process = keeper(rundir)
-    said = read_json(f"{home}/state.json")
-    if process and said.get("pid") != process.pid:
-        said = {}
-    return View(process, entries, said, records)
+    return View(*said(rundir), entries, records)
 
 
 # What is wanted
@@ -244,7 +192,7 @@ def started(around: Around, nodes: Sequence[Node], pace: Pace, purge: bool, chec
     """Bring the nodes up. Returns one result per node, whatever happened to the others."""
     rundir = around.rundir
     there = view(rundir)
-    stale = there.keeper is not None and not _current(rundir)
+    stale = there.keeper is not None and not current(rundir)
     hosts = process_files.Hosts(rundir, around.hosts)
     wanted_ids = {node.guest.id for node in nodes}
     gone = [id_ for id_ in there.records if id_ not in wanted_ids] if purge else []
@@ -273,11 +221,14 @@ def started(around: Around, nodes: Sequence[Node], pace: Pace, purge: bool, chec
         kept = {id_: old for id_, old in there.entries.items() if id_ not in gone and (id_ not in wanted_ids or id_ in failed)}
         kept.update({job.entry["id"]: job.entry for job in jobs if not job.failure})
         _tell_host(around, kept, jobs, hosts)
-        _serve(around, kept, pace, stale)
+        remarks = serve(rundir, around.account, kept, pace, stale)
+        for id_, remark in remarks.items():
+            record = f"{rundir.guest(id_)}/launch.json"
+            write_json(record, {**read_json(record), "remark": remark})
         hosts.tidy(source for told in kept.values() for source, place in told["files"])
     elif there.keeper and not there.said.get("settled"):
         # An earlier run was interrupted, or gave up.
-        _await(rundir, there.keeper, str(there.said.get("config")), len(jobs), pace)
+        wait(rundir, there.keeper, str(there.said.get("config")), len(jobs), pace)
     for result, id_ in zip(results, gone):
         with _failing(result):
             _discard(rundir, id_)
@@ -338,142 +289,13 @@ def _tell_host(around: Around, kept: Mapping[str, Mapping[str, Any]], jobs: Sequ
             control_net.forward(rundir.root)
 
 
-def _current(rundir: RunDir) -> bool:
-    """Tell whether our programs are there as they are now."""
-    return all(_read(f"{directory(rundir)}/{name}") == text for name, (text, dummy) in _programs().items())
-
-
-def _programs() -> dict[str, tuple[bytes, int]]:
-    return {
-        "keeper.py": (_source(process_keeper), 0o644),
-        "plug.py": (_source(process_plug), 0o644),
-        "enter": (f"#!{python()} -I\n".encode() + _source(node_entry), 0o755),
-    }
-
-
-def _source(module: ModuleType) -> bytes:
-    """Return the text of one of our programs, wherever Ansible put it."""
-    return inspect.getsource(module).encode()
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
-def _host_key(rundir: RunDir) -> str:
-    """Make the host key of the nodes, one for the experiment on this host, in the form dropbear has it. Returns the public half."""
-    home = directory(rundir)
-    path = f"{home}/ssh_host_ed25519_key"
-    if not os.path.exists(f"{home}/host_key"):
-        for leftover in (path, f"{path}.pub"):
-            remove(leftover)
-        host_links.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path])
-        host_links.run(["/usr/lib/dropbear/dropbearconvert", "openssh", "dropbear", path, f"{home}/host_key.new"])
-        os.chmod(f"{home}/host_key.new", 0o600)
-        os.replace(f"{home}/host_key.new", f"{home}/host_key")
-    return public_key(rundir)
-
-
-def public_key(rundir: RunDir) -> str:
-    """Return the public host key of the nodes; empty when there is none yet."""
-    return _read(f"{directory(rundir)}/ssh_host_ed25519_key.pub").decode(errors="replace").strip()
-
-
-def _serve(around: Around, entries: Mapping[str, dict[str, Any]], pace: Pace, anew: bool) -> None:
-    """Give the supervisor its list, and wait until it has done what it says. Raises HostError."""
-    rundir, home = around.rundir, directory(around.rundir)
-    process = keeper(rundir)
-    if process and (anew or not entries):
-        stop(process, first=signal.SIGKILL)
-        process = None
-    if not entries:
-        return
-    passage(home)
-    _host_key(rundir)
-    for name, (text, mode) in _programs().items():
-        if _read(f"{home}/{name}") != text:
-            write_file(f"{home}/{name}", text, mode)
-    limited = {id_: told["limits"] for id_, told in entries.items() if node_limits.wanted(told["limits"])}
-    if limited and not process:
-        # Its control groups are where the supervisor is.
-        process = _start(rundir, _told(around, [], {}), pace)
-    groups, remarks = node_limits.prepare(process.pid, rundir.mark, limited) if process else ({}, {})
-    text = _told(around, list(entries.values()), groups)
-    if process:
-        write_file(f"{home}/nodes.json", text)
-        _nudge(process)
-        _await(rundir, process, process_keeper.digest(text), len(entries), pace)
-    else:
-        process = _start(rundir, text, pace)
-    node_limits.tidy(rundir.mark, limited)
-    for id_, remark in remarks.items():
-        record = read_json(f"{rundir.guest(id_)}/launch.json")
-        write_json(f"{rundir.guest(id_)}/launch.json", {**record, "remark": remark})
-
-
-def _told(around: Around, entries: list[dict[str, Any]], groups: Mapping[str, list[str]]) -> bytes:
-    """Return the list as the supervisor reads it."""
-    owner, service = account(around.account), account(ACCOUNT)
-    content = {
-        "mark": around.rundir.mark,
-        "account": [owner.pw_uid, owner.pw_gid, FURTHER_IDS],
-        "plug_user": [service.pw_uid, service.pw_gid],
-        "nodes": entries,
-        "groups": groups,
-    }
-    return json.dumps(content, sort_keys=True).encode()
-
-
-def _start(rundir: RunDir, text: bytes, pace: Pace) -> Process:
-    """Start the supervisor with a list, and wait until it has done what it says."""
-    home = directory(rundir)
-    write_file(f"{home}/nodes.json", text)
-    remove(f"{home}/state.json")
-    argv = [python(), "-I", f"{home}/keeper.py"]
-    process = spawn(argv, mark=rundir.mark, log=f"{home}/keeper.log", unit="benito-nodes", delegate=True)
-    write_json(f"{home}/launch.json", {"process": process.to_record()})
-    _await(rundir, process, process_keeper.digest(text), len(json.loads(text)["nodes"]), pace)
-    return process
-
-
-def _nudge(process: Process) -> None:
-    """Let the supervisor read its list again."""
-    handle = os.pidfd_open(process.pid)
-    try:
-        if alive(process):
-            signal.pidfd_send_signal(handle, signal.SIGHUP)
-    finally:
-        os.close(handle)
-
-
-def _await(rundir: RunDir, process: Process, wanted: str, count: int, pace: Pace) -> None:
-    """Wait until the supervisor has taken its list over and done all of it. Raises ProcessError."""
-    left, until = -1, time.monotonic() + pace.boot_timeout
-    while time.monotonic() < until:
-        said = read_json(f"{directory(rundir)}/state.json")
-        if (said.get("pid"), said.get("config")) == (process.pid, wanted):
-            if said.get("settled"):
-                return
-            if said.get("left") != left:
-                left, until = int(said.get("left") or 0), time.monotonic() + pace.boot_timeout
-                pace.progress(f"{max(0, count - left)} of {count} process nodes up")
-        if not alive(process):
-            break
-        time.sleep(0.02)
-    raise ProcessError(f"the supervisor of the process nodes did not do its work: {tail(f'{directory(rundir)}/keeper.log') or 'no output'}")
-
-
 def _settle_down(rundir: RunDir, jobs: Sequence[Job], pace: Pace) -> None:
     """Give plugs a moment to find their switches, and start commands one to end, so that it can be said how that went."""
     began = time.monotonic()
     touched = [job for job in jobs if job.action in ("start", "replug") and not job.failure]
     told = ""
     while touched and time.monotonic() < began + max(pace.command_wait, pace.plug_wait):
-        there = view_of(rundir)
+        there = View(*said(rundir))
         waited = time.monotonic() - began
         pending = []
         for job in touched:
@@ -489,13 +311,6 @@ def _settle_down(rundir: RunDir, jobs: Sequence[Job], pace: Pace) -> None:
                 pace.progress(text)
                 told = text
             time.sleep(0.05)
-
-
-def view_of(rundir: RunDir) -> View:
-    """Look at the supervisor alone."""
-    process = keeper(rundir)
-    said = read_json(f"{directory(rundir)}/state.json")
-    return View(process, {}, said if process and said.get("pid") == process.pid else {})
 
 
 # What there is to say
@@ -585,7 +400,7 @@ def _serve_rest(around: Around, there: View, without: Iterable[str], pace: Pace)
     if not any(told["kind"] == PHYSICAL for told in kept.values()):
         hosts_block.drop(around.rundir.root, around.rundir.mark)
     if there.keeper or not kept:
-        _serve(around, kept, pace, False)
+        serve(around.rundir, around.account, kept, pace)
     if not kept:
         let_go(around.rundir.root, around.rundir.mark)
         remove(f"{directory(around.rundir)}/nodes.json")
@@ -626,25 +441,6 @@ def _failing(result: dict[str, Any]) -> Any:
 
 def _discard(rundir: RunDir, id_: str) -> None:
     remove(rundir.guest(id_))
-
-
-def halt(rundir: RunDir) -> None:
-    """Stop all process nodes of an experiment at once: the kernel takes away what they have outside its directory. Raises HostError."""
-    process = keeper(rundir)
-    if process:
-        stop(process, first=signal.SIGKILL)
-    let_go(rundir.root, rundir.mark)
-
-
-def traces(mark: str) -> list[str]:
-    """Say what process nodes have of the host that does not end with their supervisor."""
-    return [*([f"names in {hosts_block.HOSTS}"] if hosts_block.text(mark) is not None else []), *node_limits.left(mark)]
-
-
-def let_go(root: str, mark: str) -> None:
-    """Give the host back what `traces` speaks of."""
-    hosts_block.drop(root, mark)
-    node_limits.tidy(mark, {})
 
 
 def clear(rundir: RunDir) -> None:

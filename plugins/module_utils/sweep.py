@@ -17,7 +17,7 @@ from . import (
     guest_status,
     host_links,
     lifecycle,
-    process_nodes,
+    node_supervisor,
     shapers,
     shares,
     ssh_access,
@@ -83,12 +83,12 @@ def find(project: str, experiment: str, root: str) -> Remains:
     recorded |= {process for d, name in shaping for process in shapers.running(d, name).values()}
     wires = tuple((d, name) for d in directories for name in cable_status.known(d))
     recorded |= {process for d in directories for process in cable_status.processes(d)} | {control_bridge.watchdog(root)}
-    nodes = tuple(d for d in directories if process_nodes.keeper(d))
-    recorded |= {process for d in nodes for process in process_nodes.processes(d)}
+    nodes = tuple(d for d in directories if node_supervisor.keeper(d))
+    recorded |= {process for d in nodes for process in node_supervisor.processes(d)}
     doors = (mark,) if ssh_access.lines(root, mark) else ()
     strays = tuple(sorted((p for p in marked(mark, f"{root}/") if p not in recorded), key=lambda p: p.pid))
     net = tuple(control_net.tables(mark)), tuple(host_links.marked(mark))
-    traces = tuple(process_nodes.traces(mark))
+    traces = tuple(node_supervisor.traces(mark))
     back = tuple(tunnels.taken_by(root, mark))
     return Remains(
         directories,
@@ -111,7 +111,7 @@ def find(project: str, experiment: str, root: str) -> Remains:
 def sweep(remains: Remains, root: str) -> None:
     """Remove all of it, as far as it goes. Raises HostError with everything that could not be removed."""
     steps: list[Callable[[], object]] = [
-        *(partial(process_nodes.halt, rundir) for rundir in remains.nodes),
+        *(partial(node_supervisor.halt, rundir) for rundir in remains.nodes),
         *(partial(lifecycle.discard, rundir, name) for rundir, name in remains.guests),
         # First those who would make again what is removed: a supervisor its cables, a peer that is let in the same.
         *(partial(ssh_access.let_in, root, mark, []) for mark in remains.doors),
@@ -123,7 +123,7 @@ def sweep(remains: Remains, root: str) -> None:
         *(partial(shares.halt, rundir) for rundir in remains.servers),
         *(partial(control_net.delete_table, name) for name in remains.tables),
         *(partial(host_links.delete, name) for name in remains.links),
-        *([partial(process_nodes.let_go, root, remains.mark)] if remains.traces else []),
+        *([partial(node_supervisor.let_go, root, remains.mark)] if remains.traces else []),
     ]
     # The records go last, and only when nothing is left that they would be needed for.
     last: list[Callable[[], object]] = [

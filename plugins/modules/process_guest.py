@@ -302,6 +302,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.benito.testbed.plugins.module_utils import process_nodes
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.node_supervisor import Pace
 from ansible_collections.benito.testbed.plugins.module_utils.options import (
     EXPERIMENT,
     Progress,
@@ -356,7 +357,7 @@ def work(params, rundir, nodes, check, progress):
         account=params["account"],
         shares=[(share["name"], share["path"], share["writable"]) for share in params["shares"]],
     )
-    pace = process_nodes.Pace(boot_timeout=params["boot_timeout"], command_wait=params["command_wait"], progress=progress)
+    pace = Pace(boot_timeout=params["boot_timeout"], command_wait=params["command_wait"], progress=progress)
     state, purge = params["state"], params["purge"]
     if state in ("started", "restarted"):
         return process_nodes.started(around, nodes, pace, purge, check, restart=state == "restarted")

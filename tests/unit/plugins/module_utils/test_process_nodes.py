@@ -18,14 +18,22 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import hosts_block, node_limits, process_nodes, processes, sweep, vde
+from ansible_collections.benito.testbed.plugins.module_utils import (
+    hosts_block,
+    node_limits,
+    node_supervisor,
+    process_nodes,
+    processes,
+    sweep,
+    vde,
+)
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest_status import known
-from ansible_collections.benito.testbed.plugins.module_utils.process_nodes import Around, Node, Pace
+from ansible_collections.benito.testbed.plugins.module_utils.process_nodes import Around, Node
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
 
 Run = Callable[[Callable[[], None]], None]
-PACE = Pace(boot_timeout=60, command_wait=1.5)
+PACE = node_supervisor.Pace(boot_timeout=60, command_wait=1.5)
 pytestmark = pytest.mark.usefixtures("root_user", "account")
 
 
@@ -103,7 +111,7 @@ class Bench:
         return json.loads(Path(f"{self.rundir.path}/nodes/state.json").read_text())
 
     def keeper(self) -> int:
-        found = process_nodes.keeper(self.rundir)
+        found = node_supervisor.keeper(self.rundir)
         assert found
         return found.pid
 
@@ -145,7 +153,7 @@ def test_nodes_reach_each_other_by_name_and_nothing_is_left(bench: Bench) -> Non
     assert (log / "start_command.out").read_text().splitlines()[-1] == "a"
     assert until(lambda: "exit status: 3" in (log / "start_command.log").read_text())
     assert bench.up(described("a", 1, start_command=command), described("b", 2))["a"]["action"] == "none"
-    ours = [process.pid for process in process_nodes.processes(bench.rundir)]
+    ours = [process.pid for process in node_supervisor.processes(bench.rundir)]
     assert len(ours) == 2
     assert {r["action"] for r in bench.down("a", "b")} == {"remove"}
     assert until(lambda: not any(processes.look(pid) for pid in ours))
@@ -276,7 +284,7 @@ def test_who_enters_is_told_why_not(bench: Bench) -> None:
     assert "there is no node x" in bench.run("x", "true").stderr
     assert bench.run("a", "no-such-program").returncode == 127
     os.kill(bench.keeper(), signal.SIGKILL)
-    until(lambda: process_nodes.keeper(bench.rundir) is None)
+    until(lambda: node_supervisor.keeper(bench.rundir) is None)
     assert "is dead" in bench.run("a", "true").stderr
 
 
@@ -484,7 +492,7 @@ def test_start_commands_cannot_lead_us_astray(bench: Bench, tmp_path: Path) -> N
 
 def test_the_sweep_finds_all_with_records_lost(bench: Bench) -> None:
     bench.up(described("a", 1, start_command="sleep 1000"))
-    pid, ours = bench.infos()["a"]["pid"], [p.pid for p in process_nodes.processes(bench.rundir)]
+    pid, ours = bench.infos()["a"]["pid"], [p.pid for p in node_supervisor.processes(bench.rundir)]
     rundir = bench.rundir
     remains = sweep.find(rundir.project, rundir.experiment, rundir.root)
     assert {"guest a", "supervisor of process nodes", "switch lan0"} <= set(remains.lines())

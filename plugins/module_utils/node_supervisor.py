@@ -1,0 +1,211 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The supervisor of an experiment's process nodes, seen from outside: started, given its list, waited for, and ended."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from . import host_links, hosts_block, node_entry, node_limits, process_keeper, process_plug
+from .accounts import account
+from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
+from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
+
+# The first of the ids that stand for those inside a node but 0: a range that container managers leave alone.
+FURTHER_IDS = 0x70000000
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a batch is driven; in seconds."""
+
+    boot_timeout: float = 120.0
+    command_wait: float = 10.0
+    plug_wait: float = 5.0
+    progress: Callable[[str], None] = lambda text: None
+
+
+def directory(rundir: RunDir) -> str:
+    """Where the supervisor has its files."""
+    return f"{rundir.path}/nodes"
+
+
+def python() -> str:
+    """Return the interpreter of our programs: the host's own."""
+    return next((path for path in ("/usr/bin/python3", "/usr/libexec/platform-python") if os.access(path, os.X_OK)), sys.executable)
+
+
+def keeper(rundir: RunDir) -> Process | None:
+    """Return the living supervisor."""
+    process = Process.from_record(read_json(f"{directory(rundir)}/launch.json").get("process"))
+    return process if alive(process) else None
+
+
+def processes(rundir: RunDir) -> list[Process]:
+    """Return the processes that keep the nodes: the supervisor and the plug. Those in nodes end with the supervisor."""
+    return list(marked(rundir.mark, f"{directory(rundir)}/"))
+
+
+def said(rundir: RunDir) -> tuple[Process | None, dict[str, Any]]:
+    """Return the living supervisor and its latest state; the state of an earlier one is nothing."""
+    process = keeper(rundir)
+    state = read_json(f"{directory(rundir)}/state.json")
+    return process, state if process and state.get("pid") == process.pid else {}
+
+
+def current(rundir: RunDir) -> bool:
+    """Tell whether our programs are there as they are now."""
+    return all(_read(f"{directory(rundir)}/{name}") == text for name, (text, dummy) in _programs().items())
+
+
+def _programs() -> dict[str, tuple[bytes, int]]:
+    return {
+        "keeper.py": (_source(process_keeper), 0o644),
+        "plug.py": (_source(process_plug), 0o644),
+        "enter": (f"#!{python()} -I\n".encode() + _source(node_entry), 0o755),
+    }
+
+
+def _source(module: ModuleType) -> bytes:
+    """Return the text of one of our programs, wherever Ansible put it."""
+    return inspect.getsource(module).encode()
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _host_key(rundir: RunDir) -> str:
+    """Make the host key of the nodes, one for the experiment on this host, in the form dropbear has it. Returns the public half."""
+    home = directory(rundir)
+    path = f"{home}/ssh_host_ed25519_key"
+    if not os.path.exists(f"{home}/host_key"):
+        for leftover in (path, f"{path}.pub"):
+            remove(leftover)
+        host_links.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path])
+        host_links.run(["/usr/lib/dropbear/dropbearconvert", "openssh", "dropbear", path, f"{home}/host_key.new"])
+        os.chmod(f"{home}/host_key.new", 0o600)
+        os.replace(f"{home}/host_key.new", f"{home}/host_key")
+    return public_key(rundir)
+
+
+def public_key(rundir: RunDir) -> str:
+    """Return the public host key of the nodes; empty when there is none yet."""
+    return _read(f"{directory(rundir)}/ssh_host_ed25519_key.pub").decode(errors="replace").strip()
+
+
+def serve(rundir: RunDir, owner: str, entries: Mapping[str, dict[str, Any]], pace: Pace, anew: bool = False) -> dict[str, str]:
+    """Give the supervisor its list, and wait until it has done what it says. Raises HostError.
+
+    ``owner`` is the account of the nodes' roots; with ``anew`` the supervisor is replaced. Returns remarks, by short name of a node.
+    """
+    home = directory(rundir)
+    process = keeper(rundir)
+    if process and (anew or not entries):
+        stop(process, first=signal.SIGKILL)
+        process = None
+    if not entries:
+        return {}
+    passage(home)
+    _host_key(rundir)
+    for name, (text, mode) in _programs().items():
+        if _read(f"{home}/{name}") != text:
+            write_file(f"{home}/{name}", text, mode)
+    limited = {id_: told["limits"] for id_, told in entries.items() if node_limits.wanted(told["limits"])}
+    if limited and not process:
+        # Its control groups are where the supervisor is.
+        process = _start(rundir, _told(rundir, owner, [], {}), pace)
+    groups, remarks = node_limits.prepare(process.pid, rundir.mark, limited) if process else ({}, {})
+    text = _told(rundir, owner, list(entries.values()), groups)
+    if process:
+        write_file(f"{home}/nodes.json", text)
+        _nudge(process)
+        wait(rundir, process, process_keeper.digest(text), len(entries), pace)
+    else:
+        process = _start(rundir, text, pace)
+    node_limits.tidy(rundir.mark, limited)
+    return remarks
+
+
+def _told(rundir: RunDir, owner: str, entries: list[dict[str, Any]], groups: Mapping[str, list[str]]) -> bytes:
+    """Return the list as the supervisor reads it."""
+    root, service = account(owner), account(ACCOUNT)
+    content = {
+        "mark": rundir.mark,
+        "account": [root.pw_uid, root.pw_gid, FURTHER_IDS],
+        "plug_user": [service.pw_uid, service.pw_gid],
+        "nodes": entries,
+        "groups": groups,
+    }
+    return json.dumps(content, sort_keys=True).encode()
+
+
+def _start(rundir: RunDir, text: bytes, pace: Pace) -> Process:
+    """Start the supervisor with a list, and wait until it has done what it says."""
+    home = directory(rundir)
+    write_file(f"{home}/nodes.json", text)
+    remove(f"{home}/state.json")
+    argv = [python(), "-I", f"{home}/keeper.py"]
+    process = spawn(argv, mark=rundir.mark, log=f"{home}/keeper.log", unit="benito-nodes", delegate=True)
+    write_json(f"{home}/launch.json", {"process": process.to_record()})
+    wait(rundir, process, process_keeper.digest(text), len(json.loads(text)["nodes"]), pace)
+    return process
+
+
+def _nudge(process: Process) -> None:
+    """Let the supervisor read its list again."""
+    handle = os.pidfd_open(process.pid)
+    try:
+        if alive(process):
+            signal.pidfd_send_signal(handle, signal.SIGHUP)
+    finally:
+        os.close(handle)
+
+
+def wait(rundir: RunDir, process: Process, wanted: str, count: int, pace: Pace) -> None:
+    """Wait until the supervisor has taken its list over and done all of it. Raises ProcessError."""
+    left, until = -1, time.monotonic() + pace.boot_timeout
+    while time.monotonic() < until:
+        said = read_json(f"{directory(rundir)}/state.json")
+        if (said.get("pid"), said.get("config")) == (process.pid, wanted):
+            if said.get("settled"):
+                return
+            if said.get("left") != left:
+                left, until = int(said.get("left") or 0), time.monotonic() + pace.boot_timeout
+                pace.progress(f"{max(0, count - left)} of {count} process nodes up")
+        if not alive(process):
+            break
+        time.sleep(0.02)
+    raise ProcessError(f"the supervisor of the process nodes did not do its work: {tail(f'{directory(rundir)}/keeper.log') or 'no output'}")
+
+
+def halt(rundir: RunDir) -> None:
+    """Stop all process nodes of an experiment at once: the kernel takes away what they have outside its directory. Raises HostError."""
+    process = keeper(rundir)
+    if process:
+        stop(process, first=signal.SIGKILL)
+    let_go(rundir.root, rundir.mark)
+
+
+def traces(mark: str) -> list[str]:
+    """Say what process nodes have of the host that does not end with their supervisor."""
+    return [*([f"names in {hosts_block.HOSTS}"] if hosts_block.text(mark) is not None else []), *node_limits.left(mark)]
+
+
+def let_go(root: str, mark: str) -> None:
+    """Give the host back what `traces` speaks of."""
+    hosts_block.drop(root, mark)
+    node_limits.tidy(mark, {})
