@@ -17,7 +17,7 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.settings import SET
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "roles/*/README.md", "examples/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "roles/*/README.md", "examples/**/*.md")
     for path in ROOT.glob(pattern)
     if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
