@@ -104,29 +104,25 @@ def test_the_exit_status_of_a_start_command_is_in_the_table(lab: Lab, boxes: Don
     assert "2 received" in lab.ssh(NAME, "box", "cat /var/benito/log/start_command.out").out
 
 
-def test_one_that_dies_is_said_and_repaired_alone(lab: Lab, boxes: Done, file: Path) -> None:
+def test_what_dies_and_what_changes_is_told_first_and_done_alone(lab: Lab, boxes: Done, file: Path) -> None:
     first = running()
     os.kill(first["far"], signal.SIGKILL)
     assert wait_for(lambda: len([pid for pid, words in ours().items() if "--machine=far" in words]) == 0)
     status = lab.play("status", file, *KIND)
     assert status.row("far")[3] == "dead"
     assert status.row("box")[3] == "booted"
-    repaired = lab.play("swapin", file, *KIND)
-    assert repaired.code == 0, repaired.out
-    now = running()
-    assert now.pop("far") != first.pop("far")
-    assert now == first
-    assert lab.ssh(NAME, "box", "ping -c 2 -i 0.2 far").code == 0
 
-
-def test_a_change_is_told_while_it_runs_and_a_second_run_changes_nothing(lab: Lab, boxes: Done, file: Path) -> None:
-    first = running()
     file.write_text(topology("true"))
     predicted = lab.play("swapin", file, *KIND, "--check", "--diff")
-    assert "reconfigure" in predicted.out
-    assert lab.play("swapin", file, *KIND).recap("pnode-0000")["changed"] == 1
-    assert running() == first
-    assert "true" in lab.ssh(NAME, "box", "cat /run/benito/config/start_command").out
+    assert "far: dead" in predicted.out
+    assert "box: reconfigure" in predicted.out
+    repaired = lab.play("swapin", file, *KIND)
+    assert repaired.code == 0, repaired.out
+    assert repaired.recap("pnode-0000")["changed"] == predicted.recap("pnode-0000")["changed"] == 1
+    now = running()
+    assert now.pop("far") != first.pop("far")
+    assert now == first, "a new start command is told while the container runs"
+    assert lab.ssh(NAME, "box", "cat /run/benito/config/start_command; ping -c 2 -i 0.2 far").out.startswith("true")
     again = lab.play("swapin", file, *KIND)
     assert again.changed == 0, again.out
 
