@@ -247,6 +247,52 @@ def test_what_is_no_message_is_an_error_line(guest: Guest) -> None:
     guest.state("configured k2")
 
 
+@pytest.fixture
+def systemd(guest: Guest) -> Guest:
+    """A guest with OpenSSH and systemd, and dropbear as well, which nodes inside of it would use."""
+    for name in ("usr/sbin/sshd", "usr/sbin/dropbear"):
+        guest.write(name, f"#!/bin/sh\necho {name} >>{guest.root}/wrong\n")
+    guest.write("bin/systemctl", f'#!/bin/sh\necho "$*" >>{guest.root}/systemctl.log\n')
+    for name in ("usr/sbin/sshd", "usr/sbin/dropbear", "bin/systemctl"):
+        (guest.root / name).chmod(0o755)
+    (guest.root / "etc/ssh").mkdir()
+    (guest.root / "run/systemd/system").mkdir(parents=True)
+    return guest
+
+
+def test_sshd_gets_its_key_and_is_started_again_for_a_new_one_only(systemd: Guest) -> None:
+    key = systemd.root / "etc/ssh/ssh_host_ed25519_key"
+    systemd.boot({**FILES, "ssh_host_ed25519_key": "one\n"})
+    assert systemd.state("booted") == ["boot 6.1.0", "configured k1", "booted 1.50"]
+    assert key.read_text() == "one\n"
+    assert key.stat().st_mode & 0o777 == 0o600
+    systemd.send({**FILES, "key": "k2\n", "ssh_host_ed25519_key": "one\n"})
+    systemd.state("configured k2")
+    systemd.send({**FILES, "key": "k3\n", "ssh_host_ed25519_key": "two\n"})
+    systemd.state("configured k3")
+    assert key.read_text() == "two\n"
+    assert systemd.read("systemctl.log").splitlines() == [f"{word} ssh.service" for word in ("restart", "start", "restart")]
+    assert not (systemd.root / "wrong").exists()
+
+
+@pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="ssh-keygen is not here")
+def test_without_a_key_from_the_host_sshd_gets_one_of_its_own(systemd: Guest) -> None:
+    systemd.boot(FILES)
+    systemd.state("booted")
+    assert "OPENSSH PRIVATE KEY" in systemd.read("etc/ssh/ssh_host_ed25519_key")
+    assert systemd.read("systemctl.log") == "start ssh.service\n"
+
+
+@pytest.mark.parametrize("word", ["poweroff", "reboot"])
+def test_where_systemd_runs_it_ends_the_guest(systemd: Guest, word: str) -> None:
+    systemd.boot({**FILES, "ssh_host_ed25519_key": "one\n"})
+    systemd.state("booted")
+    os.write(systemd.port, f"{word}\n".encode())
+    systemd.send({**FILES, "key": "k2\n", "ssh_host_ed25519_key": "one\n"})
+    systemd.state("configured k2")
+    assert systemd.read("systemctl.log").splitlines()[1] == f"--no-block --job-mode=replace-irreversibly start {word}.target"
+
+
 def test_routes_are_installed_by_name(tmp_path: Path) -> None:
     (tmp_path / "route").mkdir()
     (tmp_path / "route/alpha").write_text("10.1.0.0/24 10.0.0.2 eth1\n\n")
@@ -263,7 +309,7 @@ def test_routes_are_installed_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not here")
 def test_shellcheck() -> None:
-    subprocess.run(["shellcheck", *(str(GUEST / name) for name in ("init", "benito-agent", "routes.sh"))], check=True)
+    subprocess.run(["shellcheck", *(str(GUEST / name) for name in ("init", "disk-init", "benito-agent", "routes.sh"))], check=True)
 
 
 CLIENT = {
