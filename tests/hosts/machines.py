@@ -30,6 +30,8 @@ CONTROLLER = "198.51.100.2"
 NAMES = ("amber", "birch", "cedar")
 ADDRESSES = {name: f"198.51.100.{11 + number}" for number, name in enumerate(NAMES)}
 IMAGES = Path("/var/cache/benito/images")
+# Root directories of the example platform's containers.
+CONTAINERS = Path("/var/cache/benito/containers")
 STATE = "/var/lib/benito"
 # What a host writes by itself, whatever runs on it, and what is found out about it once for all experiments.
 RESTLESS = ("var/lib/benito/accelerator.json", "tmp", "var/tmp", "var/log", "var/lib/systemd", "root/.ansible", "var/cache/benito", "usr")
@@ -152,6 +154,7 @@ class Host:
             *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe"),
             *("--directory", str(files / "root"), "--machine", f"{self.network.name}-{self.name}", "--hostname", self.name),
             *("--bind=/dev/net/tun", f"--bind-ro={IMAGES}", f"--capability={','.join(CAPABILITIES)}"),
+            *(f"--bind-ro={path}" for path in CONTAINERS.glob("debian-" + "[0-9a-f]" * 12)),
             *("--resolv-conf=off", "--timezone=off", "--network-bridge=lan", f"--network-veth-extra={self.wire}:wire0"),
         ]
         overlay = f"lowerdir={self.root},upperdir={files / 'upper'},workdir={files / 'work'}"

@@ -42,7 +42,7 @@ FINISH = (
 def wanted_packages() -> list[str]:
     """Return the packages of a host: its own and those that our roles install, so that they find nothing to do."""
     found = set(PACKAGES)
-    for defaults in ROLES.glob("*/defaults/main.yml"):
+    for defaults in (*ROLES.glob("*/defaults/main.yml"), *ROLES.parent.glob("examples/platforms/*/defaults/main.yml")):
         for name, value in (yaml.safe_load(defaults.read_text(encoding="utf-8")) or {}).items():
             if name.endswith("_packages"):
                 found.update(value)
