@@ -13,7 +13,8 @@ import os
 from .rundir import host_lock
 
 HOSTS = "/etc/hosts"
-# Said of a file that did not end with a line's end, which it needs before the block.
+# OPEN is said of a file that did not end with a line's end, which it needs before the block.
+BEGIN = b"# begin of "
 OPEN = " (the file ended here without a newline)"
 
 
@@ -21,11 +22,9 @@ def put(root: str, mark: str, text: str, path: str = HOSTS) -> bool:
     """Make sure of a block with this text. True when the file was changed."""
     with host_lock(root):
         before = _read(path)
-        rest = _without(before, mark)
-        is_open = bool(rest) and not rest.endswith(b"\n")
-        begin, end = _lines(mark)
-        head = (b"\n" if is_open else b"") + begin + (OPEN.encode() if is_open else b"") + b"\n"
-        return _write(path, before, rest + head + text.encode() + end + b"\n")
+        found = _find(before, mark)
+        above, below = (found[0], _without(found[2], mark)) if found else (before, b"")
+        return _write(path, before, _joined(above, [*_lines(mark)], text.encode(), below))
 
 
 def drop(root: str, mark: str, path: str = HOSTS) -> bool:
@@ -42,7 +41,7 @@ def text(mark: str, path: str = HOSTS) -> str | None:
 
 
 def _lines(mark: str) -> tuple[bytes, bytes]:
-    return f"# begin of {mark}".encode(), f"# end of {mark}".encode()
+    return BEGIN + mark.encode(), f"# end of {mark}".encode()
 
 
 def _find(content: bytes, mark: str) -> tuple[bytes, bytes, bytes] | None:
@@ -62,13 +61,24 @@ def _find(content: bytes, mark: str) -> tuple[bytes, bytes, bytes] | None:
     return before, b"".join(lines[first + 1 : last]), b"".join(lines[last + 1 :])
 
 
+def _joined(above: bytes, lines: list[bytes], text: bytes, below: bytes) -> bytes:
+    is_open = bool(above) and not above.endswith(b"\n")
+    head = (b"\n" if is_open else b"") + lines[0] + (OPEN.encode() if is_open else b"") + b"\n"
+    return above + head + text + lines[1] + b"\n" + below
+
+
 def _without(content: bytes, mark: str) -> bytes:
     while True:
         found = _find(content, mark)
         if not found:
             return content
-        before, dummy, after = found
-        content = before + (b"\n" if after and before and not before.endswith(b"\n") else b"") + after
+        above, dummy, below = found
+        if not above or above.endswith(b"\n") or not below:
+            content = above + below
+            continue
+        # The next block, if one is next, remembers how the file ended; other lines need the newline.
+        line, dummy, rest = below.partition(b"\n")
+        content = above + b"\n" + line + (OPEN.encode() if line.startswith(BEGIN) else b"") + b"\n" + rest
 
 
 def _read(path: str) -> bytes:
