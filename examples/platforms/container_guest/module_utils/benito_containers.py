@@ -316,7 +316,8 @@ def started(ground: Ground, guests: Sequence[Guest], pace: Pace, check: bool, re
         if any(job.action in ("start", "replug") for job in jobs):
             tun_node.admit(ground.rundir.root)
         with ThreadPoolExecutor(pace.window) as pool:
-            list(pool.map(lambda job: bring(ground, job, pace), jobs))
+            for number, dummy in enumerate(pool.map(lambda job: bring(ground, job, pace), jobs), 1):
+                pace.progress(f"{number} of {len(jobs)} containers looked after")
         await_commands(ground.rundir, [job for job in jobs if job.action == "start" and not job.failure], pace)
         ports = plugged(ground.rundir)
     return [result(ground.rundir, job, ports) for job in jobs]
@@ -327,7 +328,6 @@ def bring(ground: Ground, job: Job, pace: Pace) -> None:
     rundir, guest = ground.rundir, job.guest
     try:
         if job.action == "start":
-            pace.progress(f"starting {guest.name}")
             job.process = start(ground, guest)
             await_boot(rundir, job, pace)
             return
