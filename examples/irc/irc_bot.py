@@ -73,6 +73,7 @@ def fetch(url: str) -> str:
     """Say what is to be found at a URL, in one line."""
     if not url.startswith("http://"):
         return f"{url[:100]}: no web page"
+    found = ""
     for pause in (1, 2, 4, 8, 0):
         try:
             with urllib.request.urlopen(url, timeout=10) as page:  # noqa: S310
