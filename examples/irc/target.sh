@@ -4,7 +4,8 @@
 #
 # The target: a web server that says which node it is. Python's where there is Python, and busybox's elsewhere.
 page=$(mktemp -d)
-trap 'rm -rf "$page"' EXIT
+server=
+trap 'kill $server; rm -rf "$page"' EXIT
 trap 'exit 0' HUP INT TERM
 echo "this is $(hostname)" >"$page/index.html"
 chmod 755 "$page"
@@ -13,4 +14,5 @@ if command -v python3 >/dev/null; then
 else
     busybox httpd -f -p 8080 -h "$page" &
 fi
-wait $!
+server=$!
+wait $server
