@@ -160,6 +160,23 @@ def test_errors_are_one_line_and_name_the_file(read, name, content, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_machine_with_processes_inside_is_a_host_too(read):
+    def kind(name, *words):
+        attributes = "".join(f"<attribute><attribute>benito:{word}</attribute><value>{value}</value></attribute>" for word, value in words)
+        interface = "<interface><substrate>l</substrate></interface>" if name != "m" else ""
+        return f"<elements><computer><name>{name}</name>{interface}{attributes}</computer></elements>"
+
+    nodes = (kind("m", ("image", "debian")), kind("p", ("node_type", "process"), ("host", "m")), kind("q", ("node_type", "process")))
+    inventory = read("x.topdl", f"<experiment><version>1.0</version><substrates><name>l</name></substrates>{''.join(nodes)}</experiment>")
+    assert names(inventory, "carrier") == ["m"] and sorted(names(inventory, "process")) == ["p", "q"]
+    assert document(inventory, "m")["guests"][0]["name"] == "p" and document(inventory, "m")["pnode"] == "m"
+    assert [guest["name"] for guest in document(inventory)["guests"]] == ["m", "q"]
+    inside, beside, machine = (inventory.hosts[name].vars for name in "pqm")
+    assert (inside["benito_node"]["carrier"], inside["benito_node"]["pnode"], beside["benito_node"]["carrier"]) == ("m", "pnode-0000", "")
+    assert inside["ansible_host"] == "p.x.testbed" and inside["ansible_user"] == "root"
+    assert machine["ansible_ssh_common_args"].endswith("/machines_ssh_config")
+
+
 def test_one_topology_at_a_time(read, tmp_path):
     inventory = read("x.topdl", experiment())
     with pytest.raises(AnsibleParserError, match=r"x\.topdl is in this inventory already"):
