@@ -105,6 +105,11 @@ def digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
+def key_of(entry: dict[str, Any]) -> str:
+    """Return by what the state says which entry a node is made by."""
+    return digest(json.dumps(entry, sort_keys=True).encode())
+
+
 def die_with_parent(parent: int) -> None:
     """Let the kernel end this child when the supervisor ends, however that comes."""
     call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -310,7 +315,7 @@ class Node:
 
     def __init__(self, entry: dict[str, Any]) -> None:
         self.entry = entry
-        self.key = digest(json.dumps(entry, sort_keys=True).encode())
+        self.key = key_of(entry)
         self.state = "making"
         self.error = ""
         self.began = time.monotonic()
@@ -430,7 +435,12 @@ class Keeper:
     def child(self, node: Node, work: Callable[[socket.socket], object], then: Callable[[str], None]) -> None:
         """Run something in a child, in the nodes' pid namespace; ``then`` gets what went wrong."""
         ours, theirs = socket.socketpair()
-        pid = self.fork_inside()
+        try:
+            pid = self.fork_inside()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             status = 1
             try:
@@ -501,7 +511,7 @@ class Keeper:
             there = self.nodes.get(id_)
             if there is None:
                 self.waiting[id_] = entry
-            elif there.entry != entry:
+            elif there.entry != entry or there.error:
                 self.change(there, entry)
         self.dirty = True
         self.proceed()
@@ -544,10 +554,11 @@ class Keeper:
 
     def change(self, node: Node, entry: dict[str, Any]) -> None:
         """Let a node that runs become as an entry that differs in what can be changed meanwhile."""
-        old, node.entry, node.key = node.entry, entry, digest(json.dumps(entry, sort_keys=True).encode())
+        old, node.entry, node.key = node.entry, entry, key_of(entry)
         undo = [pair[0] for pair in old["network"] if pair not in entry["network"] and pair[0]]
-        lines = [done for dummy, done in entry["network"]] if entry["network"] != old["network"] else []
-        files = [pair for pair in entry["files"] if pair not in old["files"]]
+        again, node.error = bool(node.error), ""
+        lines = [done for dummy, done in entry["network"]] if again or entry["network"] != old["network"] else []
+        files = [pair for pair in entry["files"] if again or pair not in old["files"]]
         if not undo and not lines and not files:
             return
         node.state = "making"
@@ -571,7 +582,10 @@ class Keeper:
             if node.state == "making":
                 node.state, node.error = "booted", fault
 
-        self.child(node, work, then)
+        try:
+            self.child(node, work, then)
+        except OSError as error:
+            then(str(error))
 
     # The start command
 
@@ -588,7 +602,11 @@ class Keeper:
 
     def start_command(self, node: Node) -> None:
         """Run the start command of a node, in it, with its output in the node's log files."""
-        pid = self.fork_inside()
+        try:
+            pid = self.fork_inside()
+        except OSError as error:
+            node.error = f"its start command cannot be run: {error.strerror}"
+            return
         if pid == 0:
             try:
                 self.be_command(node)
@@ -627,7 +645,8 @@ class Keeper:
                 inhabit(node.spaces, self.account)
                 append(f"{LOG}.log", f"ended: {stamp()}\nexit status: {code}\n")
 
-            self.child(node, work, lambda fault: None)
+            with contextlib.suppress(OSError):
+                self.child(node, work, lambda fault: None)
 
     # The end of a node
 
@@ -704,8 +723,12 @@ class Keeper:
 
     def start_plug(self) -> None:
         """Start the plug, as the service account, outside of the nodes."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = self.fork()
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            pid = self.fork()
+        except OSError:
+            self.plug_again = time.monotonic() + AGAIN
+            return
         if pid == 0:
             try:
                 os.setgroups([])
@@ -802,9 +825,14 @@ class Keeper:
             "nodes": {id_: node.facts() for id_, node in self.nodes.items()},
         }
         draft = f"{self.home}/state.json.new"
-        with open(draft, "w", encoding="utf-8") as file:
-            json.dump(state, file)
-        os.replace(draft, f"{self.home}/state.json")
+        self.written = time.monotonic()
+        try:
+            with open(draft, "w", encoding="utf-8") as file:
+                json.dump(state, file)
+            os.replace(draft, f"{self.home}/state.json")
+        except OSError:
+            # No space, perhaps: the nodes live on, and it is tried again.
+            return
         self.dirty, self.written = False, time.monotonic()
         # The more there is to write, the less often: nodes are waiting to be made.
         self.pause = max(PAUSE, 20 * (self.written - began))

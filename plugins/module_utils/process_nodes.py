@@ -176,6 +176,8 @@ def compare(there: View, wanted: dict[str, Any]) -> tuple[str, str]:
         return "start", "changed"
     if old != wanted:
         return "reconfigure", "configuration changed"
+    if facts.get("entry") != process_keeper.key_of(wanted):
+        return "reconfigure", "it was not told"
     if facts.get("state") == "booted" and facts.get("error"):
         return "reconfigure", "it could not take its configuration"
     loose = loose_ends(old, facts)
@@ -232,6 +234,8 @@ def started(around: Around, nodes: Sequence[Node], pace: Pace, purge: bool, chec
     for result, id_ in zip(results, gone):
         with _failing(result):
             _discard(rundir, id_)
+    if not mine(rundir):
+        clear(rundir)
     _settle_down(rundir, jobs, pace)
     after = view(rundir)
     return results + [_result(rundir, after, job) for job in jobs]
