@@ -74,8 +74,8 @@ def test_processes_and_machines_are_equals(lab: Lab, file: Path) -> None:
     assert "p2: its start command failed: wrong" in done.out
     # Everyone reaches everyone by name, through processes and machines alike.
     for node in cells:
-        for other in cells:
-            assert lab.ssh(NAME, node, f"ping -c 1 -W 5 {other}").code == 0, (node, other)
+        everyone = " && ".join(f"ping -c 1 -W 5 {other}" for other in cells)
+        assert lab.ssh(NAME, node, everyone).code == 0, node
     assert lab.ssh(NAME, "p1", "exit 6").code == 6
     assert lab.ssh(NAME, "far", "hostname").out == "far\n"
 
@@ -120,3 +120,29 @@ def test_a_crash_of_everything_leaves_nothing(lab: Lab, file: Path) -> None:
     gone = lab.run("ansible-playbook", "playbooks/swapout.yml", "-e", f"project={PROJECT}", "-e", "experiment=blend")
     assert gone.code == 0, gone.out
     assert not (STATE / NAME).exists()
+
+
+def test_the_host_itself_is_a_node(lab: Lab, file: Path, tmp_path: Path) -> None:
+    """With a hosts file of the test's own in place of this machine's."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost")
+    private = ["unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh"]
+    links = set(lab.listing()["links"])
+    nodes = [
+        computer("host", ["lan0"], attribute("benito:node_type", "embedded_pnode"), attribute("startup", "ping -c 2 -i 0.2 -W 5 far")),
+        computer("r", ["lan0", "lan1"], PROCESS),
+        computer("far", ["lan1"], PROCESS, attribute("startup", "ping -c 2 -i 0.2 -W 5 host")),
+    ]
+    file.write_text(experiment(["lan0", "lan1"], nodes))
+    play = [*private, "ansible-playbook", "playbooks/swapin.yml", "-i", str(file)]
+    done = lab.run(*play)
+    assert done.code == 0, done.out
+    assert {node: done.row(node)[3] for node in ("host", "r", "far")} == dict.fromkeys(("host", "r", "far"), "booted"), done.out
+    assert {node: " ".join(done.row(node)[-2:]) for node in ("host", "far")} == dict.fromkeys(("host", "far"), "exit 0"), done.out
+    assert lab.run(*private, "ping", "-c", "1", "-W", "5", "far").code == 0
+    again = lab.run(*play)
+    assert (again.code, again.changed) == (0, 0), again.out
+    gone = lab.run(*private, "ansible-playbook", "playbooks/swapout.yml", "-i", str(file))
+    assert gone.code == 0, gone.out
+    assert hosts.read_text() == "127.0.0.1 localhost"
+    assert set(lab.listing()["links"]) == links

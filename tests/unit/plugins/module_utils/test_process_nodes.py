@@ -22,6 +22,7 @@ from ansible_collections.benito.testbed.plugins.module_utils import (
     hosts_block,
     node_limits,
     node_supervisor,
+    process_files,
     process_nodes,
     processes,
     sweep,
@@ -434,6 +435,43 @@ def test_one_that_cannot_be_made_hides_no_other(bench: Bench) -> None:
     assert bench.infos()["b"]["state"] == "dead"
     results = bench.up(described("a", 1), described("b", 2), purge=False)
     assert (results["a"]["action"], results["b"]["reason"], results["b"]["state"]) == ("none", "it failed", "booted")
+
+
+def test_a_configuration_that_cannot_be_taken_is_tried_again(bench: Bench) -> None:
+    a = described("a", 1, start_command="sleep 1000")
+    pid = bench.up(a)["a"]["pid"]
+    a["routes"] = [{"to": "10.99.7.0/24", "via": "192.0.2.1", "device": "eth1"}]
+    for reason in ("configuration changed", "it could not take its configuration"):
+        result = bench.up(a)["a"]
+        assert (result["reason"], result["pid"], result["failed"]) == (reason, pid, True)
+        assert "invalid gateway" in result["msg"]
+        assert "invalid gateway" in bench.infos()["a"]["detail"]
+    a["routes"] = []
+    result = bench.up(a)["a"]
+    assert (result["action"], result["detail"], result["pid"]) == ("reconfigure", "", pid)
+    assert bench.up(a)["a"]["action"] == "none"
+
+
+def test_what_an_interrupted_run_did_not_tell_is_told(bench: Bench) -> None:
+    a = described("a", 1, start_command="sleep 1000")
+    pid = bench.up(a)["a"]["pid"]
+    os.kill(bench.keeper(), signal.SIGSTOP)
+    a["routes"] = [{"to": "10.99.7.0/24", "via": "10.99.0.2", "device": "eth1"}]
+    with pytest.raises(processes.ProcessError, match="did not do its work"):
+        process_nodes.started(bench.around(), [Node.from_options(a)], node_supervisor.Pace(boot_timeout=0.2), True, False)
+    # The list is written, and the signal is lost with a reader that slept.
+    os.kill(bench.keeper(), signal.SIGCONT)
+    assert until(lambda: "10.99.7.0/24" in bench.out("a", "ip route"))
+    path = Path(f"{bench.rundir.path}/nodes/nodes.json")
+    told = json.loads(path.read_text())
+    a["routes"].append({"to": "10.99.8.0/24", "via": "10.99.0.2", "device": "eth1"})
+    told["nodes"][0] = process_nodes.entry(
+        bench.around(), Node.from_options(a), process_files.Hosts(bench.rundir, bench.table), told["nodes"][0]["boot"]
+    )
+    path.write_text(json.dumps(told))
+    result = bench.up(a)["a"]
+    assert (result["reason"], result["pid"]) == ("it was not told", pid)
+    assert "10.99.8.0/24" in bench.out("a", "ip route")
 
 
 def test_only_nodes_of_ours_are_removed(bench: Bench) -> None:
