@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 
 from ..integration.topologies import attribute, computer
-from .machines import Done, Host, Network
+from .machines import ROOT, Done, Host, Network
 from .topologies import node, substrate, topology
 
 PROJECT = "benito-test"
 NAME = f"{PROJECT}.kinds"
 # The exit status of each one's start command.
-CODES = {"q": 3, "p": 4, "s": 5, "n": 6, "h": 7}
+CODES = {"q": 3, "p": 4, "s": 5, "n": 6, "h": 7, "c": 8}
+# The platform of containers, which is not ours.
+PLATFORMS = f"container={ROOT}/examples/platforms/container_guest"
 
 
 def kinds_text() -> str:
@@ -35,6 +37,7 @@ def kinds_text() -> str:
             node("m", 1, [], attribute("benito:image", "debian")),
             computer("n", ["link1"], attribute("benito:host", "m"), *kind("process", "n")),
             node("s", 1, ["lan0"], *kind("process", "s")),
+            node("c", 1, ["lan0"], *kind("container", "c")),
             node("h", 2, ["lan0"], *kind("embedded_pnode", "h")),
         ],
     )
@@ -54,8 +57,10 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kinds(network: Network, before: dict[str, dict[str, Any]], file: Path) -> Iterator[Done]:
+    network.environment["BENITO_PLATFORMS"] = PLATFORMS
     yield network.play("swapin", file)
     network.play("swapout", file)
+    del network.environment["BENITO_PLATFORMS"]
 
 
 def unreached(network: Network, nodes: set[str] = frozenset(CODES)) -> list[str]:
@@ -90,7 +95,15 @@ def status(network: Network, file: Path) -> dict[str, dict[str, Any]]:
 
 def test_they_come_up(kinds: Done) -> None:
     assert kinds.code == 0, kinds.out
-    places = {"q": "pnode-0000", "p": "pnode-0000", "m": "pnode-0001", "s": "pnode-0001", "n": "pnode-0001/m", "h": "pnode-0002"}
+    places = {
+        "q": "pnode-0000",
+        "p": "pnode-0000",
+        "m": "pnode-0001",
+        "s": "pnode-0001",
+        "n": "pnode-0001/m",
+        "h": "pnode-0002",
+        "c": "pnode-0001",
+    }
     for name, place in places.items():
         row = kinds.row(name)
         assert row[2:4] == [place, "booted"], row
@@ -131,7 +144,7 @@ def test_a_machine_goes_and_what_is_inside_with_it(kinds: Done, network: Network
         "m": "dead",
         "n": "unknown",
     }
-    assert unreached(network, {"q", "p", "s", "h"}) == []
+    assert unreached(network, set(CODES) - {"n"}) == []
     done = network.play("swapin", file)
     assert done.code == 0, done.out
     assert done.row("n")[-2:] == ["exit", str(CODES["n"])]
@@ -145,7 +158,7 @@ def test_the_processes_of_a_host_go_and_come_back(kinds: Done, network: Network,
     amber.kill(keeper)
     found = status(network, file)
     assert {name for name, row in found.items() if row["state"] != "booted"} == {"p"}
-    assert unreached(network, {"q", "s", "h"}) == []
+    assert unreached(network, set(CODES) - {"p", "n"}) == []
     done = network.play("swapin", file)
     assert done.code == 0, done.out
     assert others <= set(processes(hosts))
@@ -154,7 +167,7 @@ def test_the_processes_of_a_host_go_and_come_back(kinds: Done, network: Network,
 
 def test_one_of_a_kind_changes(kinds: Done, network: Network, file: Path, hosts: list[Host]) -> None:
     earlier = processes(hosts)
-    file.write_text(kinds_text().replace("exit 5", "exit 55").replace("exit 7", "exit 77"))
+    file.write_text(kinds_text().replace("exit 5", "exit 55").replace("exit 7", "exit 77").replace("exit 8", "exit 88"))
     done = network.play("swapin", file)
     assert done.code == 0, done.out
     gone = {key: words for key, words in earlier.items() if key not in processes(hosts)}
