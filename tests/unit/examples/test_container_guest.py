@@ -48,7 +48,7 @@ def ground(tmp_path: Path) -> Any:
     rundir = RunDir("lab", "demo", "lab.demo", str(tmp_path))
     Path(rundir.guest("box")).mkdir(parents=True)
     Path(rundir.guest("box"), "ssh_host_ed25519_key").write_text("KEY\n")
-    return containers.Ground(rundir, "/srv/base", str(ROLE / "files"), [["box", "lan0", 0, "10.0.0.1"]], None, [], "ssh-ed25519 AAAA\n", "")
+    return containers.Ground(rundir, "/srv/base", str(ROLE / "files/programs"), [["box", "lan0", 0, "10.0.0.1"]], None, [], "ssh-ed25519 AAAA\n", "")
 
 
 def test_what_a_container_cannot_do_is_refused() -> None:
@@ -105,7 +105,7 @@ def test_its_configuration_is_whole_and_for_root_alone(ground: Any) -> None:
 def test_a_change_of_what_runs_inside_is_a_change_of_configuration(ground: Any, tmp_path: Path) -> None:
     guest = containers.container(options())
     before = containers.configuration(ground, guest)["key"]
-    (tmp_path / "container-init").write_text((ROLE / "files/container-init").read_text() + "# news\n")
+    (tmp_path / "container-init").write_text((ROLE / "files/programs/container-init").read_text() + "# news\n")
     assert containers.configuration(containers.replace(ground, programs=str(tmp_path)), guest)["key"] != before
 
 
