@@ -149,6 +149,8 @@ def _told(rundir: RunDir, owner: str, entries: list[dict[str, Any]], groups: Map
         "plug_user": [service.pw_uid, service.pw_gid],
         "nodes": entries,
         "groups": groups,
+        # So that the state can say which of two equal lists it is about.
+        "turn": time.time_ns(),
     }
     return json.dumps(content, sort_keys=True).encode()
 

@@ -130,8 +130,8 @@ def test_the_host_itself_is_a_node(lab: Lab, file: Path, tmp_path: Path) -> None
     links = set(lab.listing()["links"])
     nodes = [
         computer("host", ["lan0"], attribute("benito:node_type", "embedded_pnode"), attribute("startup", "ping -c 2 -i 0.2 -W 5 far")),
-        computer("r", ["lan0", "lan1"], PROCESS),
-        computer("far", ["lan1"], PROCESS, attribute("startup", "ping -c 2 -i 0.2 -W 5 host")),
+        computer("r", ["lan0", "lan1"], PROCESS, attribute("benito:host", "host")),
+        computer("far", ["lan1"], PROCESS, attribute("benito:host", "host"), attribute("startup", "ping -c 2 -i 0.2 -W 5 host")),
     ]
     file.write_text(experiment(["lan0", "lan1"], nodes))
     play = [*private, "ansible-playbook", "playbooks/swapin.yml", "-i", str(file)]
