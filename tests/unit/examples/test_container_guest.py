@@ -48,7 +48,9 @@ def ground(tmp_path: Path) -> Any:
     rundir = RunDir("lab", "demo", "lab.demo", str(tmp_path))
     Path(rundir.guest("box")).mkdir(parents=True)
     Path(rundir.guest("box"), "ssh_host_ed25519_key").write_text("KEY\n")
-    return containers.Ground(rundir, "/srv/base", str(ROLE / "files/programs"), [["box", "lan0", 0, "10.0.0.1"]], None, [], "ssh-ed25519 AAAA\n", "")
+    return containers.Ground(
+        rundir, "/srv/base", str(ROLE / "files/programs"), [["box", "lan0", 0, "10.0.0.1"]], None, [], "ssh-ed25519 AAAA\n", ""
+    )
 
 
 def test_what_a_container_cannot_do_is_refused() -> None:
