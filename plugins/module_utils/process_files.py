@@ -134,8 +134,12 @@ def settle(path: str, content: bytes, mode: int = 0o644) -> None:
         with open(path, "rb") as file:
             if file.read() == content:
                 return
-    except OSError:
-        pass
+    except FileNotFoundError:
+        # Where nothing is, nobody can see a half of it that was not half before: what is cut short is not as wanted next time.
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+        return
     write_file(path, content, mode)
 
 
