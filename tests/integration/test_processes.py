@@ -33,7 +33,7 @@ def blend(far: str = "") -> str:
 
 
 def keepers() -> set[int]:
-    """The supervisors of process nodes of our experiments, by their command lines."""
+    """The supervisor of our process nodes and its plug, by their command lines."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -41,7 +41,7 @@ def keepers() -> set[int]:
                 words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if any(word.startswith(f"{STATE}/{PROJECT}.") and "/nodes/" in word for word in words):
+            if any(word.startswith(f"{STATE}/{NAME}/nodes/") for word in words):
                 found.add(int(entry.name))
     return found
 
