@@ -18,7 +18,7 @@ packages=(openssh-client python3-apt tcl)
 if [[ ${1:-} == tests ]]; then
     requirements='requirements-dev.txt'
     packages+=(
-        busybox-static cpio diod e2fsprogs iproute2 iputils-ping kmod mmdebstrap nftables openssh-server procps
+        busybox-static cpio diod dropbear-bin e2fsprogs iproute2 iputils-ping kmod mmdebstrap nftables openssh-server openssh-sftp-server procps
         qemu-system-x86 qemu-utils shellcheck systemd-container vde-switch vde-wirefilter vde2 vdeplug
     )
 fi
