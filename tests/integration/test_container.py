@@ -99,11 +99,6 @@ def test_a_container_is_no_part_of_its_host(lab: Lab, boxes: Done) -> None:
     assert done.out.split()[-3:] == ["box", PROJECT, "boxes"]
 
 
-def test_the_exit_status_of_a_start_command_is_in_the_table(lab: Lab, boxes: Done, file: Path) -> None:
-    assert "exit 7" in lab.play("status", file, *KIND).out.split("\nbox ")[-1].splitlines()[0]
-    assert "2 received" in lab.ssh(NAME, "box", "cat /var/benito/log/start_command.out").out
-
-
 def test_what_dies_and_what_changes_is_told_first_and_done_alone(lab: Lab, boxes: Done, file: Path) -> None:
     first = running()
     os.kill(first["far"], signal.SIGKILL)
@@ -111,6 +106,8 @@ def test_what_dies_and_what_changes_is_told_first_and_done_alone(lab: Lab, boxes
     status = lab.play("status", file, *KIND)
     assert status.row("far")[3] == "dead"
     assert status.row("box")[3] == "booted"
+    assert status.row("box")[-2:] == ["exit", "7"]
+    assert "2 received" in lab.ssh(NAME, "box", "cat /var/benito/log/start_command.out").out
 
     file.write_text(topology("true"))
     predicted = lab.play("swapin", file, *KIND, "--check", "--diff")
