@@ -7,7 +7,7 @@
 export TOPOLOGY
 export PYTHON ?= python3
 
-.PHONY: help setup swapin swapout status test test-hosts lint clean
+.PHONY: help setup swapin swapout status test test-kinds test-hosts lint clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -32,6 +32,10 @@ status: setup ## say how the nodes of the experiment TOPOLOGY are
 test: ## run every linter and every test (needs root or sudo, takes some minutes)
 	@tools/setup.sh tests
 	@tests/run.sh $(STEPS)
+
+test-kinds: ## run the tests of nodes of all kinds (needs root or sudo, takes longer)
+	@tools/setup.sh tests
+	@tests/run.sh kinds
 
 test-hosts: ## run the tests that need several hosts, made for the purpose (needs root or sudo, takes longer)
 	@tools/setup.sh tests

@@ -4,8 +4,9 @@
 #
 # Run the tests, cheapest first, and stop at the first that fails.
 #
-#   tests/run.sh               all of them but those that need hosts
-#   tests/run.sh hosts         those: experiments over three hosts
+#   tests/run.sh               all of them but the slower ones
+#   tests/run.sh kinds         nodes of all kinds: processes, machines with a whole Debian, a platform of one's own
+#   tests/run.sh hosts         experiments over three hosts
 #   tests/run.sh lint          the linters
 #   tests/run.sh unit sanity   these steps
 set -euo pipefail
@@ -13,6 +14,7 @@ cd "$(dirname "$0")/.."
 
 lint=(ruff format mypy yamllint shellcheck licences ansible-lint)
 all=("${lint[@]}" unit docs changelog build sanity prepare molecule end-to-end)
+kinds=(prepare-kinds prepare-hosts all-kinds)
 hosts=(prepare prepare-hosts many-hosts)
 
 export PATH="$PWD/.venv/bin:$PATH"
@@ -43,8 +45,9 @@ step_changelog() { antsibull-changelog lint; }
 step_build() { tests/build.sh; }
 step_sanity() { tests/ansible_test.sh sanity; }
 
-# What the others run on is fetched by these two: the others have no way to the package mirrors.
+# What the others run on is fetched by these three: the others have no way to the package mirrors.
 step_prepare() { as_root ansible-playbook tests/integration/prepare.yml; }
+step_prepare-kinds() { as_root ansible-playbook tests/kinds/prepare.yml; }
 step_prepare-hosts() { as_root python -B -m tests.hosts.root; }
 
 # The scenarios make bridges and addresses: in a network of their own, nothing of it meets the host's.
@@ -52,6 +55,9 @@ step_molecule() { as_root unshare --net --mount sh -c 'mount -t sysfs sysfs /sys
 
 # These make their own network namespaces.
 step_end-to-end() { as_root python -B -m pytest -p no:cacheprovider tests/integration; }
+
+# The same, with nodes of other kinds.
+step_all-kinds() { as_root python -B -m pytest -p no:cacheprovider tests/kinds; }
 
 # Three hosts with systemd and sshd, on a network of their own, driven over ssh.
 step_many-hosts() { as_root python -B -m pytest -p no:cacheprovider tests/hosts; }
@@ -100,9 +106,10 @@ for word in "${@:-all}"; do
         all) steps+=("${all[@]}") ;;
         lint) steps+=("${lint[@]}") ;;
         hosts) steps+=("${hosts[@]}") ;;
+        kinds) steps+=("${kinds[@]}") ;;
         *)
             if ! declare -F "step_$word" >/dev/null; then
-                echo "tests: no step is called $word; there are: lint hosts ${all[*]} ${hosts[*]:1}" >&2
+                echo "tests: no step is called $word; there are: lint kinds hosts ${all[*]} ${kinds[*]} ${hosts[*]:2}" >&2
                 exit 2
             fi
             steps+=("$word")

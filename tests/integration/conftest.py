@@ -152,14 +152,13 @@ def wait_for(condition, seconds: float = 30) -> bool:
     return False
 
 
-@pytest.fixture(scope="session")
-def image() -> None:
-    """The tiny image and the host's packages, provided while there is a way to the package mirrors."""
+def provide(playbook: str) -> None:
+    """Fetch and build what tests run on, while there is a way to the package mirrors."""
     if os.geteuid() != 0:
         pytest.fail("the end-to-end tests make network namespaces and must run as root")
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["ansible-playbook", "tests/integration/prepare.yml"],
+        ["ansible-playbook", playbook],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -168,6 +167,12 @@ def image() -> None:
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def image() -> None:
+    """The tiny image and the host's packages."""
+    provide("tests/integration/prepare.yml")
 
 
 @pytest.fixture(scope="session")

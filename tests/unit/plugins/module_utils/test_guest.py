@@ -78,10 +78,7 @@ BAD_NAMES = ["", "a,b", "a b", "../a", "-a", ".", "a\n", "é", "a" * 65]
         *(({"interfaces": [{**NIC, "device": text}]}, "device") for text in ["", "1eth", "e" * 16, "a/b", "eth1 "]),
         *(({"interfaces": [{**NIC, "port": number}]}, "port") for number in (0, 65536, -1)),
         *(({"interfaces": [{**NIC, "prefix": number}]}, "prefix") for number in (0, 33)),
-        *(
-            ({"interfaces": [{**NIC, "address": text}]}, "address")
-            for text in ["10.0.0", "10.0.0.256", "::1", "10.0.0.1/24", "10.0.0.1\n"]
-        ),
+        *(({"interfaces": [{**NIC, "address": text}]}, "address") for text in ["10.0.0", "10.0.0.256", "::1", "10.0.0.1/24", "10.0.0.1\n"]),
         ({"control": {**CONTROL, "tap": "t" * 16}}, "control.tap"),
         ({"control": {**CONTROL, "mac": "x"}}, "control.mac"),
         ({"control": {**CONTROL, "address": "x"}}, "control.address"),

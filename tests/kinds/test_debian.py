@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PROJECT, STATE, Done, Lab, wait_for
-from .topologies import attribute, computer, experiment
+from ..integration.conftest import PROJECT, STATE, Done, Lab, wait_for
+from ..integration.topologies import attribute, computer, experiment
 
 NAME = f"{PROJECT}.debian"
 DEBIAN = attribute("benito:image", "debian")

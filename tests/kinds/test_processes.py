@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PROJECT, STATE, Lab, wait_for
-from .topologies import attribute, computer, experiment
+from ..integration.conftest import PROJECT, STATE, Lab, wait_for
+from ..integration.topologies import attribute, computer, experiment
 
 NAME = f"{PROJECT}.blend"
 PROCESS = attribute("benito:node_type", "process")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PROJECT, ROOT, Done, Lab, wait_for
+from ..integration.conftest import PROJECT, ROOT, Done, Lab, wait_for
 
 DEMO = ROOT / "examples/irc"
 BOTS = ("q9bot-0", "q9bot-1", "q9bot-2")

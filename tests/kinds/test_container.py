@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PROJECT, ROOT, STATE, Done, Lab, wait_for
-from .topologies import attribute, computer, experiment
+from ..integration.conftest import PROJECT, ROOT, STATE, Done, Lab, wait_for
+from ..integration.topologies import attribute, computer, experiment
 
 NAME = f"{PROJECT}.boxes"
 ROLE = ROOT / "examples/platforms/container_guest"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from ..hosts.machines import ROOT, Done, Host, Network
+from ..hosts.topologies import node, substrate, topology
 from ..integration.topologies import attribute, computer
-from .machines import ROOT, Done, Host, Network
-from .topologies import node, substrate, topology
 
 PROJECT = "benito-test"
 NAME = f"{PROJECT}.kinds"
