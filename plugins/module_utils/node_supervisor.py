@@ -180,7 +180,16 @@ def _nudge(process: Process) -> None:
 def wait(rundir: RunDir, process: Process, wanted: str, count: int, pace: Pace) -> None:
     """Wait until the supervisor has taken its list over and done all of it. Raises ProcessError."""
     left, until = -1, time.monotonic() + pace.boot_timeout
+    seen = -1
     while time.monotonic() < until:
+        written = changed_at(rundir)
+        if written == seen:
+            # With many nodes it is much to read.
+            if not alive(process):
+                break
+            time.sleep(0.02)
+            continue
+        seen = written
         said = read_json(f"{directory(rundir)}/state.json")
         if (said.get("pid"), said.get("config")) == (process.pid, wanted):
             if said.get("settled"):
@@ -188,10 +197,15 @@ def wait(rundir: RunDir, process: Process, wanted: str, count: int, pace: Pace) 
             if said.get("left") != left:
                 left, until = int(said.get("left") or 0), time.monotonic() + pace.boot_timeout
                 pace.progress(f"{max(0, count - left)} of {count} process nodes up")
-        if not alive(process):
-            break
-        time.sleep(0.02)
     raise ProcessError(f"the supervisor of the process nodes did not do its work: {tail(f'{directory(rundir)}/keeper.log') or 'no output'}")
+
+
+def changed_at(rundir: RunDir) -> int:
+    """Return when the supervisor wrote its state, in some unit; 0 when it has not."""
+    try:
+        return os.stat(f"{directory(rundir)}/state.json").st_mtime_ns
+    except OSError:
+        return 0
 
 
 def halt(rundir: RunDir) -> None:

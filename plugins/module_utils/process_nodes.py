@@ -20,7 +20,7 @@ from .accounts import account
 from .errors import HostError
 from .guest import Guest, GuestError
 from .guest_status import known
-from .node_supervisor import Pace, current, directory, halt, let_go, public_key, said, serve, wait
+from .node_supervisor import Pace, changed_at, current, directory, halt, let_go, public_key, said, serve, wait
 from .processes import Process, tail
 from .rundir import RunDir, passage, read_json, remove, write_json
 
@@ -297,9 +297,10 @@ def _settle_down(rundir: RunDir, jobs: Sequence[Job], pace: Pace) -> None:
     """Give plugs a moment to find their switches, and start commands one to end, so that it can be said how that went."""
     began = time.monotonic()
     touched = [job for job in jobs if job.action in ("start", "replug") and not job.failure]
-    told = ""
+    told, seen, there = "", -1, View(None, {})
     while touched and time.monotonic() < began + max(pace.command_wait, pace.plug_wait):
-        there = View(*said(rundir))
+        if changed_at(rundir) != seen:
+            seen, there = changed_at(rundir), View(*said(rundir))
         waited = time.monotonic() - began
         pending = []
         for job in touched:
