@@ -19,7 +19,7 @@ ansible-galaxy collection install benito-testbed-*.tar.gz --offline --collection
 
 export ANSIBLE_INVENTORY_ENABLED=benito.testbed.topdl
 export ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED=true
-for topology in examples/*; do
+for topology in examples/*.{topdl,tcl} examples/*/*.topdl; do
     echo "reading $topology"
     ansible-inventory -i "$topology" --graph >graph
     grep -q '@vnode:' graph || { echo "the installed collection found no nodes in it:" && cat graph && exit 1; } >&2

@@ -48,7 +48,9 @@ class Done:
 
     def row(self, node: str) -> list[str]:
         """Return the cells of a node in the table of nodes, which comes last where there are several."""
-        return next(line.split() for line in reversed(self.out.splitlines()) if line.split()[:1] == [node])
+        rows = [line.split() for line in self.out.splitlines()]
+        # A machine with processes inside has a line in Ansible's recap, too.
+        return next(row for row in reversed(rows) if row[:1] == [node] and row[1:2] != [":"])
 
 
 OTHER_RUN = re.compile(rf"benito-[a-z]+[0-9]*-(?!{os.getpid()}\b)[0-9]+")
