@@ -20,6 +20,7 @@ from .accounts import account
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
 
+PROCESS, PHYSICAL = KINDS = ("process", "physical")
 # The first of the ids that stand for those inside a node but 0: a range that container managers leave alone.
 FURTHER_IDS = 0x70000000
 

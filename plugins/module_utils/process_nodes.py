@@ -20,11 +20,10 @@ from .accounts import account
 from .errors import HostError
 from .guest import Guest, GuestError
 from .guest_status import known
-from .node_supervisor import Pace, changed_at, current, directory, halt, let_go, public_key, said, serve, wait
+from .node_supervisor import KINDS, PHYSICAL, PROCESS, Pace, changed_at, current, directory, halt, let_go, public_key, said, serve, wait
 from .processes import Process, tail
 from .rundir import RunDir, passage, read_json, remove, write_json
 
-PROCESS, PHYSICAL = KINDS = ("process", "physical")
 NODE_ACCOUNT = "benito-node"
 FATAL = "fatal"
 

@@ -112,7 +112,7 @@ def sweep(remains: Remains, root: str) -> None:
     """Remove all of it, as far as it goes. Raises HostError with everything that could not be removed."""
     steps: list[Callable[[], object]] = [
         *(partial(node_supervisor.halt, rundir) for rundir in remains.nodes),
-        *(partial(lifecycle.discard, rundir, name) for rundir, name in remains.guests),
+        *(partial(discard, rundir, name) for rundir, name in remains.guests),
         # First those who would make again what is removed: a supervisor its cables, a peer that is let in the same.
         *(partial(ssh_access.let_in, root, mark, []) for mark in remains.doors),
         *(partial(cables.halt, rundir) for rundir in dict.fromkeys(rundir for rundir, dummy in remains.cables)),
@@ -137,6 +137,14 @@ def sweep(remains: Remains, root: str) -> None:
     failed = failed or attempt(last)
     if failed:
         raise HostError("\n".join(failed))
+
+
+def discard(rundir: RunDir, name: str) -> None:
+    """Remove a guest with everything it has. With their supervisor nothing is left of process nodes but files, and there may be many."""
+    if guest_status.kind_of(rundir, name) in node_supervisor.KINDS:
+        remove(rundir.guest(name))
+    else:
+        lifecycle.discard(rundir, name)
 
 
 def attempt(steps: Sequence[Callable[[], object]]) -> list[str]:
