@@ -248,6 +248,7 @@ def build(cache: Path, key: str, guest_files: Path) -> Image:
         (image / "vmlinux").write_bytes(vmlinux)
         unpacked = Unpacked(source)
         copy(unpacked.only("busybox-static/**/bin/busybox"), first, "bin/busybox", 0o755)
+        (first / "bin/sh").symlink_to("busybox")
         copy(guest_files / FIRST_FILE, first, "init", 0o755)
         first_modules(root / "usr/lib/modules" / version, first)
         pack(unpacked, first, image / "initramfs")

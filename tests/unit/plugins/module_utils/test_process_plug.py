@@ -116,7 +116,7 @@ def test_a_switch_that_was_replaced_is_found_again(rundir: RunDir, switch: str, 
 
 def test_a_switch_that_is_not_there_is_waited_for(rundir: RunDir, account: str, unprivileged: None, plug: Plugged) -> None:
     plug.add("a", vde.control_directory(rundir, "lan0"), 1)
-    assert "cannot be reached" in plug.until(lambda said: bool(said))["a"]
+    assert "cannot be reached" in plug.until(bool)["a"]
     vde.start(rundir, vde.Switch("lan0", "lan0", 32))
     plug.until(lambda said: said == {"a": ""})
 
@@ -162,6 +162,6 @@ def test_what_is_dropped_is_gone_and_the_others_stay(rundir: RunDir, switch: str
 
 def test_it_ends_with_its_supervisor(switch: str, plug: Plugged) -> None:
     plug.add("a", switch, 1)
-    plug.until(lambda said: bool(said))
+    plug.until(bool)
     plug.ours.close()
     assert plug.process.wait(15) == 0
