@@ -44,7 +44,8 @@ class Plugged:
 
     def add(self, key: str, switch: str, port: int) -> socket.socket:
         """Hand it what stands in for a TAP; returns the node's end."""
-        node, tap = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        # Messages with no limit to their number: ten unread datagrams would fill a node that is slow to listen, and lose what comes next.
+        node, tap = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         node.settimeout(15)
         order = {"add": key, "switch": switch, "port": port, "label": key}
         socket.send_fds(self.ours, [json.dumps(order).encode()], [tap.fileno()])
@@ -131,6 +132,7 @@ def test_a_switch_that_sleeps_loses_no_frame_and_holds_up_no_other(rundir: RunDi
     assert sleeper
     os.kill(sleeper.pid, signal.SIGSTOP)
     a.setblocking(False)
+    a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
     sent = 0
     until = time.monotonic() + 5
     while time.monotonic() < until:
