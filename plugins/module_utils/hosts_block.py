@@ -51,7 +51,7 @@ def _find(content: bytes, mark: str) -> tuple[bytes, bytes, bytes] | None:
     first = next((i for i, line in enumerate(lines) if line.rstrip(b"\n") in (begin, begin + OPEN.encode())), None)
     if first is None:
         return None
-    # A block whose end was lost is as long as its lines look like ours.
+    # A block whose end was lost is its first line alone: nothing tells our lines from those that follow.
     last = next((i for i, line in enumerate(lines) if i > first and line.rstrip(b"\n") == end), None)
     if last is None:
         last = first

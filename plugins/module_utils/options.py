@@ -14,6 +14,22 @@ from typing import Any
 from .errors import HostError
 from .rundir import ROOT, RunDir, remove, write_file
 
+TEXT: dict[str, Any] = {"type": "str", "required": True}
+NUMBER: dict[str, Any] = {"type": "int", "required": True}
+
+# What any guest's interface and route are described by; a module adds what its own guests have beside.
+INTERFACE: dict[str, Any] = {
+    "name": TEXT,
+    "substrate": TEXT,
+    "switch": TEXT,
+    "port": NUMBER,
+    "mac": TEXT,
+    "device": TEXT,
+    "address": TEXT,
+    "prefix": NUMBER,
+}
+ROUTE: dict[str, Any] = {"to": TEXT, "via": TEXT, "device": TEXT}
+
 EXPERIMENT: dict[str, Any] = {
     "experiment": {
         "type": "dict",
@@ -69,6 +85,15 @@ def inform(module: Any, look: Callable[[RunDir], dict[str, Any]]) -> None:
     except HostError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **found)
+
+
+def of_names(guests: list[dict[str, Any]], names: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Return the guests with these names, in this order, there or not; all of them without any names."""
+    if names is None:
+        return guests
+    found = {guest["name"]: guest for guest in guests}
+    absent = {"state": "absent", "pid": None, "exit_status": None, "uptime": None, "detail": ""}
+    return [found.get(name, {"name": name, **absent}) for name in names]
 
 
 def remove_each(

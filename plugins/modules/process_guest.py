@@ -305,23 +305,17 @@ from ansible_collections.benito.testbed.plugins.module_utils.errors import HostE
 from ansible_collections.benito.testbed.plugins.module_utils.node_supervisor import Pace
 from ansible_collections.benito.testbed.plugins.module_utils.options import (
     EXPERIMENT,
+    INTERFACE,
+    ROUTE,
+    TEXT,
     Progress,
     difference,
     failures,
     open_experiment,
 )
 
-TEXT = {"type": "str", "required": True}
-NUMBER = {"type": "int", "required": True}
 NIC = {
-    "name": TEXT,
-    "substrate": TEXT,
-    "switch": TEXT,
-    "port": NUMBER,
-    "mac": TEXT,
-    "device": TEXT,
-    "address": TEXT,
-    "prefix": NUMBER,
+    **INTERFACE,
     "dhcp": {"type": "str"},
     "netem": {"type": "dict"},
 }
@@ -331,7 +325,7 @@ GUEST = {
     "id": {"type": "str"},
     "kind": {"type": "str", "choices": ["process", "physical"], "default": "process"},
     "interfaces": {"type": "list", "elements": "dict", "default": [], "options": NIC},
-    "routes": {"type": "list", "elements": "dict", "default": [], "options": {"to": TEXT, "via": TEXT, "device": TEXT}},
+    "routes": {"type": "list", "elements": "dict", "default": [], "options": ROUTE},
     "plain_names": {"type": "dict", "default": {}},
     "start_command": {"type": "str", "default": ""},
     "failure_action": {"type": "str", "choices": ["fatal", "nonfatal", "ignore"], "default": "fatal"},

@@ -78,23 +78,14 @@ guests:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.benito.testbed.plugins.module_utils import process_nodes
-from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
-from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, open_experiment
+from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, inform, of_names
+from ansible_collections.benito.testbed.plugins.module_utils.process_nodes import infos
 
 
 def main():
     """Run the module."""
     module = AnsibleModule(argument_spec={**EXPERIMENT, "names": {"type": "list", "elements": "str"}}, supports_check_mode=True)
-    try:
-        guests = process_nodes.infos(open_experiment(module.params, check=True)[0])
-    except HostError as error:
-        module.fail_json(msg=str(error))
-    names = module.params["names"]
-    if names is not None:
-        found = {guest["name"]: guest for guest in guests}
-        guests = [found.get(name, {"name": name, "state": "absent", "detail": ""}) for name in names]
-    module.exit_json(changed=False, guests=guests)
+    inform(module, lambda rundir: {"guests": of_names(infos(rundir), module.params["names"])})
 
 
 if __name__ == "__main__":

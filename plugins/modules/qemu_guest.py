@@ -414,6 +414,10 @@ from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Su
 from ansible_collections.benito.testbed.plugins.module_utils.options import (
     CONTROL_NET,
     EXPERIMENT,
+    INTERFACE,
+    NUMBER,
+    ROUTE,
+    TEXT,
     Progress,
     difference,
     failures,
@@ -421,18 +425,9 @@ from ansible_collections.benito.testbed.plugins.module_utils.options import (
 )
 from ansible_collections.benito.testbed.plugins.module_utils.qemu import Machine
 
-TEXT = {"type": "str", "required": True}
-NUMBER = {"type": "int", "required": True}
 CONTROL_NIC = {"mac": TEXT, "address": {"type": "str", "default": ""}, "tap": TEXT, "port": {"type": "int"}}
 NIC = {
-    "name": TEXT,
-    "substrate": TEXT,
-    "switch": TEXT,
-    "port": NUMBER,
-    "mac": TEXT,
-    "device": TEXT,
-    "address": TEXT,
-    "prefix": NUMBER,
+    **INTERFACE,
     "dhcp": {"type": "str", "choices": ["", "server", "client"], "default": ""},
     "netem": {"type": "dict", "options": {"out": {"type": "dict"}, "in": {"type": "dict"}}},
 }
@@ -449,7 +444,7 @@ GUEST = {
     "limits": {"type": "dict"},
     "control": {"type": "dict", "options": CONTROL_NIC},
     "interfaces": {"type": "list", "elements": "dict", "default": [], "options": NIC},
-    "routes": {"type": "list", "elements": "dict", "default": [], "options": {"to": TEXT, "via": TEXT, "device": TEXT}},
+    "routes": {"type": "list", "elements": "dict", "default": [], "options": ROUTE},
     "mounts": {"type": "list", "elements": "dict", "default": [], "options": MOUNT},
     "shares": {"type": "list", "elements": "dict", "default": [], "options": ATTACHED},
     "dhcp": {"type": "list", "elements": "dict", "default": [], "options": LEASED},

@@ -81,24 +81,19 @@ guests:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.benito.testbed.plugins.module_utils.guest_status import QEMU, describe, known, plugged
-from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, inform
+from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, inform, of_names
 
 
 def main():
     """Run the module."""
     module = AnsibleModule(argument_spec={**EXPERIMENT, "names": {"type": "list", "elements": "str"}}, supports_check_mode=True)
-    inform(module, lambda rundir: {"guests": look(rundir, module.params["names"])})
+    inform(module, lambda rundir: {"guests": of_names(look(rundir), module.params["names"])})
 
 
-def look(rundir, names):
-    """Return the guests of the experiment, or those of these names, there or not."""
+def look(rundir):
+    """Return the guests of the experiment."""
     ports = plugged(rundir)
-    guests = [describe(rundir, id_, ports) for id_ in known(rundir, QEMU)]
-    if names is None:
-        return guests
-    found = {guest["name"]: guest for guest in guests}
-    absent = {"state": "absent", "pid": None, "exit_status": None, "uptime": None, "detail": ""}
-    return [found.get(name, {"name": name, **absent}) for name in names]
+    return [describe(rundir, id_, ports) for id_ in known(rundir, QEMU)]
 
 
 if __name__ == "__main__":

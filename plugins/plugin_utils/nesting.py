@@ -13,10 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .attributes import find
+from .cabling import Cable, side
 from .diagnostics import TopologyError, one_line
 from .interpretation import Experiment, Node
 from .partitioning import pack
 from .platforms import ON_THEIR_HOST, kind_of
+from .pool import PoolHost
 from .settings import Settings
 from .short_names import digest, short
 from .topology import Attribute, Computer, Topology
@@ -57,7 +59,7 @@ def nest(topology: Topology, settings: Settings) -> Topology:
             for substrate in interface.substrates:
                 members.setdefault(substrate, set()).add(of[computer.name])
     links = [sorted(found) for found in members.values() if len(found) > 1]
-    parts = pack([(1,)] * len(names), links, (settings.processes_per_machine,)) or list(range(len(names)))
+    parts = pack([(1,)] * len(names), links, (settings.processes_per_machine,))
     taken = {c.name for c in topology.computers}
     machines: dict[int, str] = {}
     for part in parts:
@@ -156,21 +158,5 @@ def plug(trunk: Trunk, switch: str) -> dict[str, object]:
 
 def leg(trunk: Trunk, switch: str) -> dict[str, object]:
     """Return the trunk as the machine itself is told about it: a cable by Ethernet, an entry of its document's ``cables``."""
-    return {
-        "name": trunk.substrate,
-        "id": trunk.id,
-        "substrate": trunk.substrate,
-        "switch": switch,
-        "port": trunk.port,
-        "peer": "",
-        "peer_port": None,
-        "transport": "ethernet",
-        "role": "peer",
-        "peer_address": "",
-        "peer_ssh_port": 22,
-        "peer_host_keys": [],
-        "number": 1,
-        "socket": 1024,
-        "device": trunk.device,
-        "vlan": None,
-    }
+    cable = Cable(trunk.substrate, trunk.id, "ethernet", 0, None, trunk.port, None, 1, 1024)
+    return side(cable, 0, (PoolHost(trunk.carrier, device=trunk.device),), switch)

@@ -25,7 +25,7 @@ from .placement import Item, Packing, Placement, PlacementError, place
 from .platforms import ON_THEIR_HOST
 from .pool import PoolHost, load_facts, order_pool, pool_host, rooms
 from .routing import Port, Route, Subnet, compute_routes, manual_routes, parse_manual
-from .services import attached, check_shares, dhcp_leases, exports, mounts, share_server
+from .services import attached, check_shares, dhcp_leases, mounts, share_server, shared
 from .settings import Settings, resolve_settings
 from .shaping import UNSHAPED, Shape, shapes
 from .short_names import short, short_names
@@ -201,7 +201,7 @@ class Plan:
         document = self._document(pnode, touched)
         return {
             **document,
-            "shares": exports(self.settings),
+            "shares": shared(self.settings),
             "cables": [side(c, number, self.pool, self.switches[c.substrate].id) for c in self.cables if number in c.ends],
             "control": self.control.document(number, self.bridge, self.settings, document["guests"]),
         }
@@ -228,13 +228,14 @@ class Plan:
                 *({"name": f"{n.name}:{i.name}", "id": i.edge, "ports": EDGE_PORTS} for n in guests for i in n.interfaces if i.edge),
             ],
             "shapers": [_shaper(node, i) for node in guests for i in node.interfaces if i.edge],
-            "share_server": share_server(self.settings),
+            "share_server": share_server(self.settings, any(n.kind not in ON_THEIR_HOST for n in guests)),
             "hosts": [list(row) for row in self.hosts],
             "guests": [self._guest(node) for node in guests],
         }
 
     def _guest(self, node: PlannedNode) -> dict[str, Any]:
         devices = {i.name: i.device for i in node.interfaces}
+        machine = node.kind not in ON_THEIR_HOST
         return {
             "name": node.name,
             "id": node.id,
@@ -261,10 +262,10 @@ class Plan:
             ]
             + [plug(trunk, self.switches[trunk.substrate].id) for trunk in self.trunks if trunk.carrier == node.name],
             "routes": [{"to": str(r.to), "via": str(r.via), "device": devices[r.interface]} for r in node.routes],
-            "unreachable": list(self.unreachable) if node.kind not in ON_THEIR_HOST else [],
+            "unreachable": list(self.unreachable) if machine else [],
             "plain_names": dict(self.plain_names.get(node.name, {})),
-            "mounts": mounts(self.settings, self._file_server(node)) if node.kind not in ON_THEIR_HOST else [],
-            "shares": attached(self.settings) if node.kind not in ON_THEIR_HOST else [],
+            "mounts": mounts(self.settings, self._file_server(node)) if machine else [],
+            "shares": attached(self.settings) if machine else [],
             "dhcp": [self._leases(i) for i in node.interfaces if i.dhcp == "server"],
             "start_command": node.start_command,
             "failure_action": node.failure_action,

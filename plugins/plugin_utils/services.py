@@ -66,25 +66,25 @@ def _share(entry: str) -> Share:
     return Share(name, path, mode == "rw")
 
 
-def exports(settings: Settings) -> list[dict[str, Any]]:
-    """Return the document's ``shares``: what the server of files on each pnode exports; nothing where QEMU itself hands them in."""
-    return _documented(settings.shares) if settings.share_transport == "diod" else []
+def shared(settings: Settings) -> list[dict[str, Any]]:
+    """Return the document's ``shares``: the directories themselves, for nodes that have their host's file system."""
+    return [{"name": share.name, "path": share.path, "writable": share.writable} for share in settings.shares]
 
 
 def attached(settings: Settings) -> list[dict[str, Any]]:
     """Return the document's ``guest.shares``: what QEMU hands in as a device, tagged ``share0`` and so on."""
     if settings.share_transport != "virtio":
         return []
-    return [{"tag": f"share{number}", **share} for number, share in enumerate(_documented(settings.shares))]
+    return [{"tag": f"share{number}", **share} for number, share in enumerate(shared(settings))]
 
 
-def _documented(shares: Iterable[Share]) -> list[dict[str, Any]]:
-    return [{"name": share.name, "path": share.path, "writable": share.writable} for share in shares]
+def share_server(settings: Settings, machines: bool) -> dict[str, Any]:
+    """Return the document's ``share_server``: the account it acts as, its port and what it exports.
 
-
-def share_server(settings: Settings) -> dict[str, Any]:
-    """Return the document's ``share_server``: the account the pnode's server of files acts as, and its port."""
-    return {"account": settings.share_account, "port": PORT}
+    It exports nothing where there are no ``machines`` to mount it, or QEMU itself hands the directories in.
+    """
+    wanted = machines and settings.share_transport == "diod"
+    return {"account": settings.share_account, "port": PORT, "exports": shared(settings) if wanted else []}
 
 
 def mounts(settings: Settings, server: str) -> list[dict[str, str]]:

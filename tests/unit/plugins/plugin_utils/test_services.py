@@ -95,12 +95,14 @@ def test_nobody_acts_as_root(account: str) -> None:
 
 def test_diod_exports_and_guests_mount() -> None:
     made = settings(shares=TEXT)
-    assert services.exports(made) == [
+    directories = [
         {"name": "/users", "path": "/srv/users", "writable": False},
         {"name": "/proj", "path": "/srv/proj", "writable": True},
     ]
+    assert services.shared(made) == directories
     assert services.attached(made) == []
-    assert services.share_server(made) == {"account": "benito", "port": 5640}
+    assert services.share_server(made, machines=True) == {"account": "benito", "port": 5640, "exports": directories}
+    assert services.share_server(made, machines=False)["exports"] == []
     users, proj = services.mounts(made, "172.20.1.1")
     assert (users["source"], users["directory"], users["type"]) == ("172.20.1.1", "/users", "9p")
     assert users["options"].startswith("_netdev,aname=/users,trans=tcp,port=5640,ro,nosuid,nodev,")
@@ -109,7 +111,9 @@ def test_diod_exports_and_guests_mount() -> None:
 
 def test_virtio_needs_no_server_and_no_control_net() -> None:
     made = settings(shares=TEXT, share_transport="virtio")
-    assert services.exports(made) == []
+    assert services.share_server(made, machines=True)["exports"] == []
+    # Nodes on their host's kernel have the directories whatever takes them to machines.
+    assert [share["name"] for share in services.shared(made)] == ["/users", "/proj"]
     assert [(entry["tag"], entry["path"]) for entry in services.attached(made)] == [("share0", "/srv/users"), ("share1", "/srv/proj")]
     mounts = services.mounts(made, "")
     assert [(entry["source"], entry["directory"]) for entry in mounts] == [("share0", "/users"), ("share1", "/proj")]
