@@ -5,7 +5,7 @@
 
     irc_bot.py SERVER NICK                       "!who" is answered with its host's name, "!fetch URL" with what it found there
     irc_bot.py SERVER NICK --lead BOTS URL       waits until so many bots are there, has each of them fetch the URL, and ends when all have
-                                                 answered: with exit status 0, or 1 when they do not within two minutes
+                                                 answered: with exit status 0, or 1 when they do not within ten minutes
 
 Everything it hears and says is printed.
 """
@@ -21,7 +21,7 @@ import urllib.request
 from collections.abc import Iterator
 
 CHANNEL = "#catch"
-PATIENCE = 120.0
+PATIENCE = 600.0
 SPOKEN = re.compile(r":(?P<nick>[^!\s]+)\S* PRIVMSG \S+ :(?P<text>.*)")
 JOINED = re.compile(r":(?P<nick>[^!\s]+)\S* JOIN :?#")
 PRESENT = re.compile(r":\S+ 353 .*?:(?P<nicks>.*)")
