@@ -15,7 +15,7 @@ from .netem import Shaped, shaping
 from .rundir import SAFE, part_id
 
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
-DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
+DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}\Z")
 # What QEMU finds slots for, less the control interface.
 MOST_INTERFACES = 147
 # Functions of the one slot that shares have, and interfaces behind the bridge that would sit there.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .pool import PoolHost
     from .topology import Interface
 
-_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
+_DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,14}")
 # What would have to be done to the host's interface, or to a switch that it is not in.
 _NOT_THERE = ("mac_address", "vde_port")
 
@@ -38,7 +38,8 @@ def real_interface(node: str, kind: str, interface: Interface) -> str:
     device = said.value.strip()
     if not _DEVICE.fullmatch(device):
         raise TopologyError(
-            f"{said.name} is {one_line(said.value)}: it must name an interface of the host, 1 to 15 letters, digits, '.', '_' or '-'",
+            f"{said.name} is {one_line(said.value)}: it must name an interface of the host: "
+            "a letter, and up to 14 letters, digits, '.', '_' or '-'",
             said.where,
         )
     owner = f"interface {interface.name} of {node}"

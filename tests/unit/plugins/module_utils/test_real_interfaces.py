@@ -339,5 +339,5 @@ def test_a_node_that_fails_gives_it_back(on_host: Callable[..., None]) -> None:
 def test_it_is_a_physical_node_s() -> None:
     with pytest.raises(GuestError, match="can be that of a physical node only, not of a process one"):
         Node.from_options(described(kind="process"))
-    [nic] = Node.from_options(described("0wire")).guest.nics
-    assert (nic.real, nic.switch, nic.port, nic.mac, nic.device) == (True, "", 0, "", "0wire")
+    [nic] = Node.from_options(described("wire0")).guest.nics
+    assert (nic.real, nic.switch, nic.port, nic.mac, nic.device) == (True, "", 0, "", "wire0")

@@ -142,7 +142,7 @@ def test_an_annotated_file_says_it_again(bench, tmp_path):
     [
         ([("a", {}, real("lan0"))], "interface lan0 of a is to be eth9 of the host, but a is a qemu node: benito:device belongs on"),
         ([("a", {"benito:node_type": "process"}, real("lan0"))], "but a is a process node"),
-        ([("p", PHYSICAL, real("lan0", "a-name-that-is-too-long"))], "it must name an interface of the host, 1 to 15 letters"),
+        ([("p", PHYSICAL, real("lan0", "a-name-that-is-too-long"))], "it must name an interface of the host: a letter, and up to 14"),
         ([("p", PHYSICAL, real("lan0", "eth 0"))], "benito:device is 'eth 0'"),
         ([("p", PHYSICAL, real("lan0", "-f"))], "benito:device is '-f'"),
         ([("p", PHYSICAL, real("lan0", "../x"))], "benito:device is '../x'"),
