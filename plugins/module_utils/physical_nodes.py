@@ -114,6 +114,11 @@ def missing(mark: str, guest: Guest) -> str:
     return next((lack for nic in guest.nics if nic.real and (lack := real_interfaces.missing(mark, nic, guest.routes))), "")
 
 
+def fault(mark: str, entry: Mapping[str, Any]) -> str:
+    """Say what keeps the real interfaces of an entry of the supervisor's list from being the node's; empty when nothing does."""
+    return next((wrong for device in entry.get("devices", []) if (wrong := real_interfaces.fault(mark, device))), "")
+
+
 def take(rundir: RunDir, guest: Guest, anew: bool) -> None:
     """Make sure of the node's real interfaces; with ``anew`` without any address, since whoever makes the node gives it its own.
 

@@ -352,7 +352,7 @@ def describe(rundir: RunDir, there: View, id_: str) -> dict[str, Any]:
     elif facts.get("state") == "booted":
         state = "booted"
         loose = loose_ends(told, facts) if told else []
-        detail = str(facts.get("error") or record.get("remark") or "")
+        detail = str(facts.get("error") or record.get("remark") or (physical_nodes.fault(rundir.mark, told) if told else ""))
         if loose and not detail:
             detail = f"not plugged into {', '.join(loose)}: {next(iter(facts['unplugged'].values()))}"
     elif facts.get("state") == "making":

@@ -73,15 +73,21 @@ def obstacle(root: str, mark: str, device: str) -> str:
     return ""
 
 
-def missing(mark: str, nic: Nic, routes: Iterable[RouteEntry]) -> str:
-    """Say what is not as wanted of a node's interface; empty when all is."""
-    device = nic.device
+def fault(mark: str, device: str) -> str:
+    """Say what keeps an interface from being a node's; empty when nothing does."""
     if not host_links.exists(device):
         return f"interface {device} is gone"
     if owner(device) != mark:
         return f"interface {device} is not taken"
-    if not _up(device):
-        return f"interface {device} is down"
+    return "" if _up(device) else f"interface {device} is down"
+
+
+def missing(mark: str, nic: Nic, routes: Iterable[RouteEntry]) -> str:
+    """Say what is not as wanted of a node's interface, its address and the routes over it; empty when all is."""
+    device = nic.device
+    wrong = fault(mark, device)
+    if wrong:
+        return wrong
     if f"{nic.address}/{nic.prefix}" not in host_links.addresses(device):
         return f"interface {device} has not its address"
     there = _routes(device)

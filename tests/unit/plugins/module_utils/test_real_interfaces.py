@@ -222,6 +222,8 @@ def test_what_somebody_undid_is_done_again(on_host: Callable[..., None], damage:
         node = described(routes=[{"to": "10.99.7.0/24", "via": "10.99.0.2", "device": "real0"}], start_command="sleep 1007")
         pid = host.up(node)["pid"]
         ip(*damage.split())
+        [info] = process_nodes.infos(host.rundir)
+        assert (info["state"], info["detail"]) == ("booted", reason if "is down" in reason else "")
         assert host.up(node, check=True)["reason"] == reason
         result = host.up(node)
         assert (result["action"], result["reason"], result["pid"], result.get("msg")) == ("reconfigure", reason, pid, None)
