@@ -143,7 +143,8 @@ def _check_served(nodes: Iterable[Node]) -> None:
         asked = next((i for i in node.interfaces if i.dhcp and node.kind in ON_THEIR_HOST), None)
         if asked is not None:
             raise TopologyError(
-                f"interface {asked.name} of {node.name} has DHCP {asked.dhcp}: only machines have that, not a {node.kind} node: leave benito:dhcp out",
+                f"interface {asked.name} of {node.name} has DHCP {asked.dhcp}: only machines have that, not a {node.kind} node; "
+                "leave benito:dhcp out",
                 asked.where,
             )
 
