@@ -20,6 +20,7 @@ PROJECT = "benito-test"
 NAME = f"{PROJECT}.real"
 # The exit status of each one's start command.
 CODES = {"p": 3, "far": 4, "g": 5, "h": 6}
+SETTINGS = ("arp_ignore", "arp_announce", "rp_filter", "send_redirects", "accept_redirects")
 WIRE = attribute("benito:device", "wire0")
 
 
@@ -51,7 +52,9 @@ def real_text(address: str = "10.0.0.3") -> str:
 def wire_of(host: Host) -> dict[str, Any]:
     """Everything there is to say of a host's interface on the wire, but what the kernel counts."""
     [link] = json.loads(host.run("ip", "-json", "-details", "address", "show", "dev", "wire0").out)
-    settings = host.run("sh", "-c", "cd /proc/sys/net; grep . ipv4/conf/wire0/*[^ye]_* ipv6/conf/wire0/disable_ipv6").out
+    names = [f"net.ipv4.conf.wire0.{name}" for name in SETTINGS] + ["net.ipv6.conf.wire0.disable_ipv6"]
+    settings = host.run("sysctl", *names).out
+    assert settings.count("=") == len(names), settings
     found = {key: link.get(key) for key in ("flags", "mtu", "ifalias", "promiscuity", "address", "master", "operstate")}
     inet = [entry["local"] for entry in link["addr_info"] if entry["family"] == "inet"]
     return {**found, "inet": inet, "settings": settings, "routes": host.run("ip", "route", "show", "table", "all", "dev", "wire0").out}
