@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.benito.testbed.plugins.module_utils import (
+    control_bridge,
     host_links,
     node_supervisor,
     physical_nodes,
@@ -316,6 +317,8 @@ def test_a_cable_and_a_node_do_not_share_one(on_host: Callable[..., None]) -> No
         for vlan, said in ((0, "belongs to"), (5, "no VLAN of it can be")):
             with pytest.raises(LinkError, match=said):
                 tunnels.check_free(other, tunnels.ethernet(other, "a", "real0", vlan))
+        with pytest.raises(LinkError, match=f"real0 is that of a node of {host.rundir.mark}: choose another with control_interface"):
+            control_bridge.check(host.rundir.root, "real0")
         # The other way round.
         path = Path(host.rundir.root) / ".interfaces" / "real1.5@.json"
         path.parent.mkdir()
