@@ -10,6 +10,7 @@ import os
 import pwd
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -307,6 +308,23 @@ def test_by_whom_we_came_is_not_taken(on_host: Callable[..., None], monkeypatch:
         assert host.up(described()).get("msg") is None
 
     on_host(test)
+
+
+def test_who_is_logged_in_stands_in_the_environment_of_those_above_us() -> None:
+    program = f"import json; from {physical_nodes.__name__} import ssh_peers, _ssh_connections as c; print(json.dumps([ssh_peers(), c()]))"
+
+    def seen(connection: str) -> tuple[set[str], set[str]]:
+        """Return the peers of IPv4, and all, that a program sees below a shell with this in its environment."""
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": ":".join(sys.path), "SSH_CONNECTION": connection}
+        argv = ["sh", "-c", f"unset SSH_CONNECTION; {sys.executable} -c '{program}'; true"]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        peers, connections = json.loads(done.stdout)
+        return set(peers), {words[0] for words in connections}
+
+    peers, everyone = seen("")  # whoever runs the tests by ssh
+    assert seen("192.0.2.9 4711 192.0.2.2 22") == (peers | {"192.0.2.9"}, everyone | {"192.0.2.9"})
+    assert seen("fe80::1%eth0 4711 fe80::2%eth0 22") == (peers, everyone | {"fe80::1%eth0"})
+    assert seen("192.0.2.9") == (peers, everyone)
 
 
 def test_a_cable_and_a_node_do_not_share_one(on_host: Callable[..., None]) -> None:

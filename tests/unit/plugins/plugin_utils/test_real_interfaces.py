@@ -8,12 +8,15 @@ import re
 from types import MappingProxyType
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.benito.testbed.plugins.plugin_utils.attributes import check_attributes
 from ansible_collections.benito.testbed.plugins.plugin_utils.diagnostics import TopologyError
 from ansible_collections.benito.testbed.plugins.plugin_utils.embedding import annotate
 from ansible_collections.benito.testbed.plugins.plugin_utils.formats.topdl_writer import write_topdl
-from ansible_collections.benito.testbed.plugins.plugin_utils.plan import make_plan
+from ansible_collections.benito.testbed.plugins.plugin_utils.plan import make_plan, plan_topology
+from ansible_collections.benito.testbed.plugins.plugin_utils.settings import resolve_settings
 from ansible_collections.benito.testbed.plugins.plugin_utils.topology import Attribute, Computer, Interface, Substrate, Topology
 
 POOL = MappingProxyType({name: {"ansible_host": f"192.0.2.{n}", "benito_cable_device": "wire0"} for n, name in enumerate("xyz", 1)})
@@ -204,3 +207,44 @@ def test_it_is_not_the_one_by_which_switches_leave_its_host(bench):
     bench.plan(*nodes)
     with pytest.raises(TopologyError, match=r"interface lan0 of p is to be wire0 of y, by which substrate lan1 leaves that host"):
         bench.plan(*nodes, lans={"lan1": {"benito:cable": "ethernet", "benito:vlan": "4"}})
+
+
+LANS = ("lan0", "lan1", "lan2")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    # Processes: the pnode of each and its LANs; then the LANs of each physical node, and whether it has a real interface there.
+    st.lists(st.tuples(st.integers(0, 3), st.sets(st.sampled_from(LANS), min_size=1)), min_size=1, max_size=6),
+    st.lists(st.dictionaries(st.sampled_from(LANS), st.booleans(), min_size=1), min_size=1, max_size=3),
+)
+def test_whoever_is_on_a_substrate_meets_all_others(processes, hosts):
+    nodes = [(f"p-{n}", {**place(pnode), "benito:node_type": "process"}, sorted(lans), {}) for n, (pnode, lans) in enumerate(processes)]
+    nodes += [(f"h-{n}", PHYSICAL, sorted(lans), lans) for n, lans in enumerate(hosts)]
+    elements = [
+        Computer(
+            name,
+            interfaces=tuple((real if own.get(lan) else on)(lan, **({"device": f"r-{lan}"} if own.get(lan) else {})) for lan in lans),
+            attributes=tuple(Attribute(*pair) for pair in attributes.items()),
+        )
+        for name, attributes, lans, own in nodes
+    ]
+    topology = Topology(tuple(Substrate(lan) for lan in LANS), tuple(elements))
+    plan = plan_topology("x", topology, resolve_settings("x", (), {"state_dir": "/nonexistent"}))
+    for lan in LANS:
+        members = [(node, i) for node in plan.nodes for i in node.interfaces if i.substrate == lan]
+        wired = {node.pnode_number for node, i in members if i.real}
+        plugged = {node.pnode_number for node, i in members if not i.real}
+        own = [c for c in plan.cables if c.substrate == lan]
+        for pnode in plan.pnodes:
+            switches = [s["name"] for s in plan.document(pnode)["switches"]]
+            assert (lan in switches) == (int(pnode.rpartition("-")[2]) in plugged)
+        ports = [i.port for dummy, i in members if not i.real]
+        assert len(set(ports)) == len(ports) and 0 not in ports
+        assert {(i.switch, i.port, i.mac, i.device) for dummy, i in members if i.real} <= {("", 0, "", f"r-{lan}")}
+        if wired:
+            assert {(c.transport, c.spoke) for c in own} <= {("ethernet", None)}
+            assert sorted(c.hub for c in own) == sorted(plugged)
+            assert not {c.hub_port for c in own} & set(ports)
+        else:
+            assert len(own) == max(len(plugged) - 1, 0)
