@@ -77,8 +77,9 @@ def check_real(links: Iterable[Link], placement: Placement) -> None:
             elif pnode in there:
                 one = next(m for m in link.members if m.real and placement.pnode_of[m.node] == pnode)
                 raise TopologyError(
-                    f"{member.node} and {one.node} are on substrate {link.name} and on one pnode, where {one.real} is {one.node}'s own: it "
-                    f"cannot be the switch's as well; leave benito:device of interface {one.name} out, or place {member.node} elsewhere",
+                    f"interface {member.name} of {member.node} needs a switch of substrate {link.name} where {one.real} of the host is "
+                    f"interface {one.name} of {one.node}, and cannot be the switch's as well: leave benito:device out there, or place "
+                    f"{member.node} elsewhere",
                     member.where,
                 )
 

@@ -158,9 +158,9 @@ def test_an_annotated_file_says_it_again(bench, tmp_path):
         ([("p", PHYSICAL, real("lan0"), real("lan1"))], "interface lan1 of p is to be eth9 of its host, which is interface lan0 of p"),
         (
             [("p", PHYSICAL, real("lan0")), ("a", {"benito:node_type": "process", "benito:host": "p"}, on("lan0"))],
-            "a and p are on substrate lan0 and on one pnode, where eth9 is p's own: it cannot be the switch's as well",
+            "interface lan0 of a needs a switch of substrate lan0 where eth9 of the host is interface lan0 of p, and",
         ),
-        ([("p", PHYSICAL, real("lan0"), on("lan0", x="y"))], "lan0"),
+        ([("p", PHYSICAL, real("lan0"), Interface("tap", ("lan0",)))], "interface tap of p needs a switch of substrate lan0 where eth9"),
     ],
 )
 def test_where_it_cannot_be(bench, nodes, said):
