@@ -29,6 +29,7 @@ from typing import Any
 from . import host_links
 from .host_links import LinkError
 from .processes import Process, alive, boot_id, spawn, stop
+from .real_interfaces import owner
 from .rundir import existing, host_lock, passage, read_json, remove, write_file, write_json
 
 BRIDGE = "control0"
@@ -114,6 +115,8 @@ def check(root: str, wanted: str) -> None:
         raise LinkError(f"the interface {interface} is a bridge or in one already: choose a plain one with control_interface")
     if interface == "lo" or os.path.exists(f"/sys/class/net/{interface}/wireless"):
         raise LinkError(f"the interface {interface} cannot be in a bridge: choose a wired one with control_interface")
+    if owner(interface):
+        raise LinkError(f"the interface {interface} is that of a node of {owner(interface)}: choose another with control_interface")
     routes_of(interface)
 
 

@@ -35,7 +35,10 @@ class GuestError(HostError):
 
 @dataclass(frozen=True)
 class Nic:
-    """An experimental interface: its place in the guest and the switch port it is plugged into. One that only leads on has no address."""
+    """An experimental interface: its place in the guest and the switch port it is plugged into. One that only leads on has no address.
+
+    One that is ``real`` is the host's own ``device``, without switch, port (0) and MAC of ours.
+    """
 
     name: str
     substrate: str
@@ -47,6 +50,7 @@ class Nic:
     prefix: int
     dhcp: str = ""
     shaped: tuple[Shaped, ...] = ()
+    real: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,14 +176,15 @@ class Guest:
                 Nic(
                     name=check("interface name", nic.get("name"), LABEL, "a plain name"),
                     substrate=check("substrate", nic.get("substrate"), LABEL, "a plain name"),
-                    switch=check("switch", nic.get("switch"), SAFE, "the id of a switch"),
-                    port=number("port", nic.get("port"), 1, 65535),
-                    mac=check("mac", nic.get("mac"), MAC, "a MAC address in lower case"),
+                    switch="" if nic.get("real") else check("switch", nic.get("switch"), SAFE, "the id of a switch"),
+                    port=0 if nic.get("real") else number("port", nic.get("port"), 1, 65535),
+                    mac="" if nic.get("real") else check("mac", nic.get("mac"), MAC, "a MAC address in lower case"),
                     device=check("device", nic.get("device"), DEVICE, "an interface name of at most 15 characters"),
                     address=address("address", nic.get("address")) if nic.get("address") else "",
                     prefix=number("prefix", nic.get("prefix"), 1, 32) if nic.get("address") else 0,
                     dhcp=check("dhcp", nic.get("dhcp") or "", ROLE, "server, client or empty"),
                     shaped=shaping(name, nic.get("netem") or {}),
+                    real=bool(nic.get("real")),
                 )
                 for nic in options.get("interfaces") or []
             ),

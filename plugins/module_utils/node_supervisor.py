@@ -18,6 +18,7 @@ from typing import Any
 from . import host_links, hosts_block, node_entry, node_limits, process_keeper, process_plug
 from .accounts import account
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
+from .real_interfaces import keep, taken
 from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
 
 PROCESS, PHYSICAL = KINDS = ("process", "physical")
@@ -219,10 +220,12 @@ def halt(rundir: RunDir) -> None:
 
 def traces(mark: str) -> list[str]:
     """Say what process nodes have of the host that does not end with their supervisor."""
-    return [*([f"names in {hosts_block.HOSTS}"] if hosts_block.text(mark) is not None else []), *node_limits.left(mark)]
+    names = [f"names in {hosts_block.HOSTS}"] if hosts_block.text(mark) is not None else []
+    return [*names, *(f"interface {name} of a node, which goes back to the host" for name in taken(mark)), *node_limits.left(mark)]
 
 
 def let_go(root: str, mark: str) -> None:
     """Give the host back what `traces` speaks of."""
     hosts_block.drop(root, mark)
+    keep(mark, ())
     node_limits.tidy(mark, {})

@@ -23,7 +23,7 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 
-from .guest import Guest
+from .guest import Guest, Nic
 from .guest_config import hosts_text
 from .rundir import RunDir, passage, write_file
 
@@ -87,9 +87,20 @@ class Hosts:
                     os.unlink(f"{self.directory}/{name}")
 
 
+def _mac(nic: Nic) -> str:
+    """Return the MAC of an interface; that of a real one is the host's own, and empty when it is not there."""
+    if not nic.real:
+        return nic.mac
+    try:
+        with open(f"/sys/class/net/{nic.device}/address", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 def texts(guest: Guest, rundir: RunDir) -> dict[str, str]:
     """Return what a node is told about itself, by path below its directory."""
-    short = [f"{nic.device} {nic.address} {nic.mac.replace(':', '')}" for nic in guest.nics]
+    short = [f"{nic.device} {nic.address} {_mac(nic).replace(':', '')}" for nic in guest.nics]
     files = {
         "hostname": guest.name,
         "var/pid": rundir.project,

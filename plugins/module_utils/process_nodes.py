@@ -59,6 +59,8 @@ class Node:
         kind = str(options.get("kind") or PROCESS)
         if kind not in KINDS:
             raise GuestError(f"guest {guest.name!r}: kind must be {' or '.join(KINDS)}, not {kind[:64]!r}")
+        if kind != PHYSICAL and any(nic.real for nic in guest.nics):
+            raise GuestError(f"guest {guest.name!r}: an interface of the host can be that of a {PHYSICAL} node only, not of a {kind} one")
         return cls(guest, kind, limits.get("memory"), limits.get("cpus"), limits.get("processes"))
 
 
@@ -148,7 +150,10 @@ def entry(around: Around, node: Node, hosts: process_files.Hosts, boot: int) -> 
         "plugs": [
             [nic.device, nic.mac, vde.control_directory(around.rundir, nic.switch), nic.port, f"{guest.name}:{nic.device}"]
             for nic in guest.nics
+            if not nic.real
         ],
+        # Only where there are some: what an entry says besides makes a node anew.
+        **({"devices": real} if (real := [nic.device for nic in guest.nics if nic.real]) else {}),
         "network": network,
         "mounts": [*own, [f"{home}/root", "/root", True], *([path, name, writable] for name, path, writable in around.shares)],
         "files": files if node.kind == PROCESS else [],
@@ -223,6 +228,7 @@ def started(around: Around, nodes: Sequence[Node], pace: Pace, purge: bool, chec
         kept.update({job.entry["id"]: job.entry for job in jobs if not job.failure})
         _tell_host(around, kept, jobs, hosts)
         remarks = serve(rundir, around.account, kept, pace, stale)
+        _mend_host(rundir, jobs)
         for id_, remark in remarks.items():
             record = f"{rundir.guest(id_)}/launch.json"
             write_json(record, {**read_json(record), "remark": remark})
@@ -251,8 +257,9 @@ def _prepare(around: Around, jobs: Sequence[Job], hosts: process_files.Hosts) ->
         try:
             home = rundir.guest(guest.id)
             for nic in guest.nics:
-                if not os.path.isdir(rundir.switch(nic.switch)):
+                if not nic.real and not os.path.isdir(rundir.switch(nic.switch)):
                     raise HostError(f"there is no switch {nic.switch} on this host: set up the switches first")
+            physical_nodes.take(rundir, guest, job.action == "start")
             process_files.furnish(home, process_files.texts(guest, rundir), around.authorized_keys, (owner.pw_uid, owner.pw_gid))
             record = {"name": guest.name, "kind": job.node.kind, "wanted": "started", "boot": job.entry["boot"]}
             if {**read_json(f"{home}/launch.json"), **record} != read_json(f"{home}/launch.json"):
@@ -274,11 +281,14 @@ def _look_at_host(around: Around, job: Job, hosts: process_files.Hosts) -> None:
         job.action, job.reason = "reconfigure", "its names are not in the host's hosts file"
     if job.action == "none" and control_net.forwarding() != "1":
         job.action, job.reason = "reconfigure", "the host does not forward packets"
-    if job.action in ("start", "reconfigure"):
-        try:
-            job.failure = physical_nodes.conflict(job.node.guest, physical_nodes.used(rundir.mark))
-        except HostError as error:
-            job.failure = str(error)
+    try:
+        lack = physical_nodes.missing(rundir.mark, job.node.guest)
+        if job.action == "none" and lack:
+            job.action, job.reason = "reconfigure", lack
+        if job.action in ("start", "reconfigure"):
+            job.failure = physical_nodes.conflict(rundir, job.node.guest, physical_nodes.used(rundir.mark))
+    except HostError as error:
+        job.failure = str(error)
 
 
 def _tell_host(around: Around, kept: Mapping[str, Mapping[str, Any]], jobs: Sequence[Job], hosts: process_files.Hosts) -> None:
@@ -286,10 +296,21 @@ def _tell_host(around: Around, kept: Mapping[str, Mapping[str, Any]], jobs: Sequ
     rundir = around.rundir
     if not any(told["kind"] == PHYSICAL for told in kept.values()):
         hosts_block.drop(rundir.root, rundir.mark)
+    physical_nodes.let_go(rundir.mark, kept.values())
     for job in jobs:
         if job.node.kind == PHYSICAL and not job.failure:
             hosts_block.put(rundir.root, rundir.mark, hosts.names(job.node.guest))
             control_net.forward(rundir.root)
+
+
+def _mend_host(rundir: RunDir, jobs: Sequence[Job]) -> None:
+    """Put right what somebody undid of a node's real interfaces: its supervisor, which was told nothing new, does nothing about it."""
+    for job in jobs:
+        if job.node.kind == PHYSICAL and not job.failure:
+            try:
+                physical_nodes.mend(rundir.mark, job.node.guest, job.entry)
+            except HostError as error:
+                job.failure = str(error)
 
 
 def _settle_down(rundir: RunDir, jobs: Sequence[Job], pace: Pace) -> None:
@@ -331,7 +352,7 @@ def describe(rundir: RunDir, there: View, id_: str) -> dict[str, Any]:
     elif facts.get("state") == "booted":
         state = "booted"
         loose = loose_ends(told, facts) if told else []
-        detail = str(facts.get("error") or record.get("remark") or "")
+        detail = str(facts.get("error") or record.get("remark") or (physical_nodes.fault(rundir.mark, told) if told else ""))
         if loose and not detail:
             detail = f"not plugged into {', '.join(loose)}: {next(iter(facts['unplugged'].values()))}"
     elif facts.get("state") == "making":
@@ -403,6 +424,7 @@ def _serve_rest(around: Around, there: View, without: Iterable[str], pace: Pace)
     kept = {id_: told for id_, told in there.entries.items() if id_ not in set(without)}
     if not any(told["kind"] == PHYSICAL for told in kept.values()):
         hosts_block.drop(around.rundir.root, around.rundir.mark)
+    physical_nodes.let_go(around.rundir.mark, kept.values())
     if there.keeper or not kept:
         serve(around.rundir, around.account, kept, pace)
     if not kept:

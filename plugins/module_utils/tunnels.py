@@ -108,24 +108,32 @@ def check_free(rundir: RunDir, tunnel: Tunnel) -> None:
             if same and link["ifname"] != tunnel.outer:
                 whose = link.get("ifalias") or "of the host's own"
                 raise LinkError(f"VLAN {tunnel.vlan} of {tunnel.device} is in use already, as {link['ifname']} ({whose})")
+        if _whose(tunnel.device):
+            raise LinkError(f"interface {tunnel.device} belongs to {_whose(tunnel.device)}: no VLAN of it can be")
         if taken:
             raise LinkError(f"interface {tunnel.device} is plugged in as a whole for {taken.get('mark')}: no VLAN of it can be")
         return
     if taken and (taken.get("mark"), taken.get("cable")) != (rundir.mark, tunnel.id):
         raise LinkError(f"interface {tunnel.device} is plugged in already for {taken.get('mark')}")
     if not taken:
-        _check_unused(tunnel.device)
+        check_unused(tunnel.device)
 
 
-def _check_unused(device: str) -> None:
-    """An interface the host itself uses is never taken from it."""
+def _whose(device: str) -> str:
+    """Return the mark of whoever has an interface; what a node's was like before stands behind it (see `real_interfaces`)."""
+    alias = host_links.alias(device)
+    return alias.partition(" was ")[0] if alias.startswith("/") else ""
+
+
+def check_unused(device: str) -> None:
+    """Raise LinkError for an interface that the host itself uses: it is never taken from it."""
     if device == "lo":
         raise LinkError("interface lo leads nowhere: name one of the lab's")
     upper = host_links.master(device)
     if upper:
         raise LinkError(f"interface {device} is a port of {upper}: take it out of there first")
-    if host_links.alias(device).startswith("/"):
-        raise LinkError(f"interface {device} belongs to {host_links.alias(device)}")
+    if _whose(device):
+        raise LinkError(f"interface {device} belongs to {_whose(device)}")
     addresses = [
         f"{entry['local']}/{entry['prefixlen']}"
         for link in host_links.links("dev", device)

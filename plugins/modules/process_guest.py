@@ -55,21 +55,27 @@ options:
             type: str
             required: true
           switch:
-            description: Short name of the switch it is plugged into.
+            description: Short name of the switch it is plugged into; empty for a real interface.
             type: str
             required: true
           port:
-            description: The switch's port.
+            description: The switch's port; 0 for a real interface.
             type: int
             required: true
           mac:
-            description: MAC address, in lower case.
+            description: MAC address, in lower case; empty for a real interface, which keeps its own.
             type: str
             required: true
           device:
             description: Name of the interface in the node.
             type: str
             required: true
+          real:
+            description:
+              - Of a physical node, whether the interface is the host's own O(guests[].interfaces[].device). It gets the address and is
+                set up, and is as before when the node is removed. One that the host uses is refused.
+            type: bool
+            default: false
           address:
             description: IPv4 address.
             type: str
@@ -318,6 +324,7 @@ NIC = {
     **INTERFACE,
     "dhcp": {"type": "str"},
     "netem": {"type": "dict"},
+    "real": {"type": "bool", "default": False},
 }
 LIMITS = {"memory": {"type": "int"}, "cpus": {"type": "float"}, "processes": {"type": "int"}}
 GUEST = {

@@ -88,6 +88,7 @@ ATTRIBUTES: tuple[KnownAttribute, ...] = (
     _ours("mac_address", "interface", "MAC address of the interface."),
     _ours("vde_switch", "interface", "Switch the interface is plugged into."),
     _ours("vde_port", "interface", "Port of that switch, from 1."),
+    _ours("device", "interface", "Interface of the host that this one of a physical node is, wired into the lab's own Ethernet."),
     _ours("dhcp", "interface", "server: the node serves DHCP on this substrate; client: it takes the interface's planned address by DHCP."),
     _ours("reverse_capacity", "interface", "Capacity towards the node in kb/s, where it differs from that away from the node."),
     _ours("reverse_latency", "interface", "Latency towards the node in ms, where it differs from that away from the node."),

@@ -3,7 +3,8 @@
 """Cables between hosts: what joins the switches of a substrate that has members on several pnodes.
 
 The pnode with most members is the hub, and each other one has a cable to it: no loop, nowhere deeper than two cables, and the members that
-are most in number talk to each other without any. Where the lab's own Ethernet is the transport, it is the hub.
+are most in number talk to each other without any. Where the lab's own Ethernet is the transport, it is the hub; so it is where a real
+interface of a host is on the substrate.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .diagnostics import NOWHERE, TopologyError, one_line
 from .interpretation import Link
 from .placement import Placement
 from .pool import PoolHost
+from .real_interfaces import direct
 from .settings import CABLES, Settings
 from .short_names import digest, short_names
 from .topology import Substrate
@@ -58,8 +60,8 @@ def cables(
 ) -> tuple[Cable, ...]:
     """Return the cables an experiment needs.
 
-    ``ports`` has for each substrate the ports of its switches that are left for cables, one for each pnode but one. Raises TopologyError
-    for words that mean no transport.
+    ``ports`` has for each substrate the ports of its switches that are left for cables, as many as `ports_needed` says. Raises
+    TopologyError for words that mean no transport.
     """
     places = {s.name: s for s in substrates}
     wanted = [run for link in links if len(link.members) > 1 for run in _runs(link, placement, places[link.name], ports, settings)]
@@ -82,6 +84,12 @@ def cables(
 def spans(link: Link, placement: Placement) -> Counter[int]:
     """Return how many members of a link sit on each pnode."""
     return Counter(placement.pnode_of[m.node] for m in link.members if m.node in placement.pnode_of)
+
+
+def ports_needed(link: Link, placement: Placement) -> int:
+    """Return how many ports of a link's switches cables need: one for each pnode but one, or one where all have a leg in the lab."""
+    there, real = spans(link, placement), direct(link, placement)
+    return min(len(there.keys() - real), 1) if real else max(len(there) - 1, 0)
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,15 @@ def _runs(link: Link, placement: Placement, substrate: Substrate, ports: Mapping
         raise TopologyError(f"{said.name} is {one_line(said.value)}: it must be {', '.join(CABLES)}", said.where)
     usual = said.value.strip() if said else settings.cable
     vlan = _vlan(substrate)
+    real = direct(link, placement)
+    if real:
+        if said is not None and usual != "ethernet":
+            raise TopologyError(
+                f"{said.name} of substrate {link.name} is {usual}, but a real interface of a host is on it: it must be ethernet", said.where
+            )
+        for pnode in sorted(there.keys() - real):
+            yield _Run(link.name, "ethernet", pnode, None, ports[link.name][-1], None, vlan)
+        return
     legs: list[int] = []
     for spoke, port in zip(sorted(set(there) - {hub}), ports[link.name], strict=True):
         transport = settings.cable_pairs.get(f"{min(hub, spoke)}/{max(hub, spoke)}", usual)

@@ -161,13 +161,13 @@ def _annotated(computer: Computer, node: PlannedNode) -> Computer:
 
 def _annotated_interface(interface: Interface, planned: PlannedInterface) -> Interface:
     mask = 0xFFFFFFFF << (32 - planned.prefix) & 0xFFFFFFFF
-    own = (
-        Attribute("ip4_address", dotted(planned.address)),
-        Attribute("ip4_netmask", dotted(mask)),
-        Attribute("benito:mac_address", planned.mac),
-        Attribute("benito:vde_switch", planned.switch),
-        Attribute("benito:vde_port", str(planned.port)),
-    )
+    own = [Attribute("ip4_address", dotted(planned.address)), Attribute("ip4_netmask", dotted(mask))]
+    if not planned.real:
+        own += [
+            Attribute("benito:mac_address", planned.mac),
+            Attribute("benito:vde_switch", planned.switch),
+            Attribute("benito:vde_port", str(planned.port)),
+        ]
     return replace(interface, attributes=with_attributes(interface.attributes, own))
 
 

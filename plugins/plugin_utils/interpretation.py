@@ -21,6 +21,7 @@ except ImportError:  # reported when it is needed
 from .attributes import find
 from .diagnostics import Location, Notice, TopologyError, listing, one_line
 from .platforms import ON_THEIR_HOST, kind_of
+from .real_interfaces import real_interface
 from .services import check_dhcp, dhcp_role
 from .settings import LEAST_MEMORY, Settings
 from .topology import Attribute, Computer, Interface, Testbed, Topology, find_attribute
@@ -38,7 +39,10 @@ _YES = ("true", "yes", "on", "1")
 
 @dataclass(frozen=True)
 class NodeInterface:
-    """Where a node touches a substrate. ``index`` counts the node's interfaces from 0; None means: to be chosen."""
+    """Where a node touches a substrate. ``index`` counts the node's interfaces from 0; None means: to be chosen.
+
+    ``real`` names the interface of the host that it is; empty when it is one of ours.
+    """
 
     node: str
     name: str
@@ -50,6 +54,7 @@ class NodeInterface:
     port: int | None
     dhcp: str
     where: Location
+    real: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,8 @@ def _check_served(nodes: Iterable[Node]) -> None:
         asked = next((i for i in node.interfaces if i.dhcp and node.kind in ON_THEIR_HOST), None)
         if asked is not None:
             raise TopologyError(
-                f"interface {asked.name} of {node.name} has DHCP {asked.dhcp}: only machines have that, not a {node.kind} node",
+                f"interface {asked.name} of {node.name} has DHCP {asked.dhcp}: only machines have that, not a {node.kind} node; "
+                "leave benito:dhcp out",
                 asked.where,
             )
 
@@ -190,12 +196,12 @@ def _node(computer: Computer, settings: Settings, partitioned: bool) -> Node:
         testbed=_text(find_attribute(attributes, "testbed")),
         control_address=parse_address(control_address.value, control_address.where) if control_address else None,
         control_mac=_mac(control_mac),
-        interfaces=tuple(_interface(computer, i, interface) for i, interface in enumerate(computer.interfaces)),
+        interfaces=tuple(_interface(computer, kind, i, interface) for i, interface in enumerate(computer.interfaces)),
         where=where,
     )
 
 
-def _interface(computer: Computer, index: int, interface: Interface) -> NodeInterface:
+def _interface(computer: Computer, kind: str, index: int, interface: Interface) -> NodeInterface:
     if len(interface.substrates) != 1:
         raise TopologyError(
             f"interface {interface.name} of {computer.name} is on {len(interface.substrates)} substrates: one can be realised",
@@ -213,6 +219,7 @@ def _interface(computer: Computer, index: int, interface: Interface) -> NodeInte
         port=_number(find(interface.attributes, "vde_port"), 1),
         dhcp=dhcp_role(find(interface.attributes, "dhcp")),
         where=(address or interface).where,
+        real=real_interface(computer.name, kind, interface),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from .addressing import Addressing, address, dotted, private_blocks
 from .attributes import check_attributes, find
-from .cabling import Cable, cables, check_cables, side, spans
+from .cabling import Cable, cables, check_cables, ports_needed, side
 from .control import Control, assigned, control_net
 from .diagnostics import Notice, TopologyError, listing
 from .embedding import NOTHING_EMBEDDED, Embedding, addresses_of_others, experiment_dir, load_embedding
@@ -24,6 +24,7 @@ from .nesting import Trunk, carriers, leg, nest, plug, substrates_within, trunks
 from .placement import Item, Packing, Placement, PlacementError, place
 from .platforms import ON_THEIR_HOST
 from .pool import PoolHost, load_facts, order_pool, pool_host, rooms
+from .real_interfaces import check_cable_devices, check_real
 from .routing import Port, Route, Subnet, compute_routes, manual_routes, parse_manual
 from .services import attached, check_shares, dhcp_leases, mounts, share_server, shared
 from .settings import Settings, resolve_settings
@@ -42,6 +43,7 @@ class PlannedInterface:
     """An interface with everything decided. ``address`` is a number; ``switch`` a short name; ``port`` counts from 1, ``index`` from 0.
 
     ``edge`` is the short name of the switch of its own that the guest is plugged into, if any. ``dhcp`` is server, client or nothing.
+    One that is ``real`` is the host's own ``device``, without MAC, switch and port (0) of ours.
     """
 
     name: str
@@ -56,6 +58,7 @@ class PlannedInterface:
     edge: str
     shape: Shape | None
     dhcp: str
+    real: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,7 @@ class Plan:
         """Return what the pnode is handed, as plain JSON; docs/architecture.md describes it field by field."""
         number = int(pnode.rpartition("-")[2])
         # What is nested needs its substrates' switches here as well: its machine is plugged into them.
-        touched = {i.substrate for node in self.nodes if node.pnode == pnode and node.launched for i in node.interfaces}
+        touched = {i.substrate for node in self.nodes if node.pnode == pnode and node.launched for i in node.interfaces if not i.real}
         document = self._document(pnode, touched)
         return {
             **document,
@@ -257,6 +260,7 @@ class Plan:
                     "prefix": i.prefix,
                     "dhcp": i.dhcp,
                     "netem": i.shape.document() if i.shape and i.shape.method == "netem" else None,
+                    **({"real": True} if i.real else {}),
                 }
                 for i in node.interfaces
             ]
@@ -356,7 +360,8 @@ def plan_topology(
     placement, misfit = _place(experiment, settings, previous, pool)
     carrier_of = carriers(experiment.nodes, settings)
     within = substrates_within(experiment, carrier_of)
-    legs = {link.name: max(len(spans(link, placement)) - 1, 0) for link in experiment.links}
+    check_real(experiment.links, placement)
+    legs = {link.name: ports_needed(link, placement) for link in experiment.links}
     ports_more = {name: legs[name] + len(within.get(name, ())) for name in legs}
     addressing = address(experiment.links, settings, previous.addresses)
     control = control_net(experiment.nodes, placement.pnode_of, addressing.networks, settings, previous.addresses)
@@ -367,7 +372,9 @@ def plan_topology(
         (n.name, i.name)
         for n in experiment.nodes
         for i in n.interfaces
-        if n.launched and (settings.guest_switches or ((shape := shaped.get((n.name, i.name))) and shape.method == "wirefilter"))
+        if n.launched
+        and not i.real
+        and (settings.guest_switches or ((shape := shaped.get((n.name, i.name))) and shape.method == "wirefilter"))
     }
     wiring = wire(experiment.nodes, experiment.links, settings, previous.ports, edges, ports_more)
     cable_ports = {name: ports[: legs[name]] for name, ports in wiring.further_ports.items()}
@@ -375,6 +382,7 @@ def plan_topology(
     cabling = cables(topology.substrates, experiment.links, placement, cable_ports, settings)
     if pool:
         check_cables(cabling, pool)
+        check_cable_devices(experiment.links, placement, cabling, pool)
         _check_names(experiment, pool)
     routes, routing_notices = _routes(topology, experiment, addressing)
     ids = short_names((n.name for n in experiment.nodes), _NODE_ID)
@@ -416,10 +424,16 @@ def _check_names(experiment: Experiment, pool: tuple[PoolHost, ...]) -> None:
 
 
 def _check_shaped(experiment: Experiment, shaped: Mapping[tuple[str, str], Shape | None]) -> None:
-    """Refuse shaping at the end node where that is the host: its kernel may not have netem, and it is not the experiment's."""
+    """Refuse shaping where it cannot be: at a real interface, and at the end node where that is the host, whose kernel is not ours."""
     for node in experiment.nodes:
         for i in node.interfaces:
             shape = shaped.get((node.name, i.name))
+            if i.real and shape is not None:
+                raise TopologyError(
+                    f"interface {i.name} of {node.name} is to be shaped, but it is {i.real} of the host, which no shaper of ours sits at: "
+                    f"shape the other members of {i.substrate}, or give this one benito:shaping none",
+                    i.where,
+                )
             if node.kind in ON_THEIR_HOST and shape is not None and shape.method == "netem":
                 raise TopologyError(
                     f"interface {i.name} of {node.name} is to be shaped by netem, but a {node.kind} node runs on its host's kernel: "
@@ -464,6 +478,7 @@ def _planned(
                 cord.edge,
                 shaped.get((node.name, i.name)),
                 i.dhcp,
+                bool(i.real),
             )
         )
     reached = node.has_control and control.mode != "none"

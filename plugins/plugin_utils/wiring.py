@@ -9,7 +9,7 @@ ports of switches are counted, and those of the last swap-in are kept.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
 
@@ -29,7 +29,8 @@ EDGE_PORTS = 32
 class Cord:
     """One end of an interface in the guest and the other in a switch. ``switch`` is the switch's short name, ``port`` counts from 1.
 
-    An ``edge`` is the short name of a switch of the interface's own, in between; the guest is in its first port.
+    An ``edge`` is the short name of a switch of the interface's own, in between; the guest is in its first port. A real interface of the
+    host has neither MAC, switch nor port (0) of ours.
     """
 
     mac: str
@@ -90,11 +91,14 @@ def wire(
         for node in nodes
         if node.kind == "physical"
         for i in node.interfaces
+        if not i.real
     }
     further_ports: dict[str, tuple[int, ...]] = {}
     switches: dict[str, Switch] = {}
     cords: dict[tuple[str, str], Cord] = {}
-    for link in links:
+    for whole in links:
+        cords.update({(m.node, m.name): Cord("", "", 0, m.real) for m in whole.members if m.real})
+        link = replace(whole, members=tuple(m for m in whole.members if not m.real))
         if not link.members:
             continue
         ports = _ports(link, previous)
@@ -138,7 +142,8 @@ def _macs(nodes: tuple[Node, ...], settings: Settings) -> tuple[dict[tuple[str, 
     given = {(n.name, i.name): own(i.mac, n, f"interface {i.name}") for n in nodes for i in n.interfaces if i.mac}
     given_control = {n.name: own(n.control_mac, n, "the control interface") for n in nodes if n.has_control and n.control_mac}
     control = {n.name: given_control.get(n.name) or derive(n, "control") for n in nodes if n.has_control}
-    return {(n.name, i.name): given.get((n.name, i.name)) or derive(n, i.name) for n in nodes for i in n.interfaces}, control
+    ours = [(n, i.name) for n in nodes for i in n.interfaces if not i.real]
+    return {(n.name, name): given.get((n.name, name)) or derive(n, name) for n, name in ours}, control
 
 
 def _ports(link: Link, previous: Mapping[tuple[str, str, str], int]) -> dict[tuple[str, str], int]:
