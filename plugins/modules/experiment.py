@@ -68,6 +68,12 @@ kinds:
   type: list
   elements: str
   sample: [process, qemu]
+parts:
+  description: What else it has here from earlier runs, by the names in its directory, so that nobody need look for what never was.
+  returned: when O(state=present)
+  type: list
+  elements: str
+  sample: [cables, control, guests, switches]
 """
 
 import contextlib
@@ -79,6 +85,14 @@ from ansible_collections.benito.testbed.plugins.module_utils import guest_status
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import ROOT, RunDir
 from ansible_collections.benito.testbed.plugins.module_utils.sweep import find, sweep
+
+
+def parts(rundir):
+    """Return the names in the experiment's directory."""
+    try:
+        return sorted({name.partition(".")[0] for name in os.listdir(rundir.path)} - {""})
+    except FileNotFoundError:
+        return []
 
 
 def main():
@@ -102,8 +116,8 @@ def main():
             changed = not os.path.exists(f"{rundir.path}/experiment.json")
             if changed and not module.check_mode:
                 rundir.create()
-            kinds, made = guest_status.kinds(rundir), f"{rundir.path}\n" if changed else ""
-            module.exit_json(changed=changed, path=rundir.path, kinds=kinds, diff={"before": "", "after": made})
+            made = {"before": "", "after": f"{rundir.path}\n" if changed else ""}
+            module.exit_json(changed=changed, path=rundir.path, kinds=guest_status.kinds(rundir), parts=parts(rundir), diff=made)
         remains = find(rundir.project, rundir.experiment, rundir.root)
         if not module.check_mode:
             with contextlib.ExitStack() as locks:
