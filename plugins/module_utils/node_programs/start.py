@@ -13,4 +13,4 @@ import sys
 
 if __name__ == "__main__":
     HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    sys.exit(importlib.import_module(f"node_programs.{sys.argv[1]}").main(HOME, sys.argv[2:]))
+    raise SystemExit(importlib.import_module(f"node_programs.{sys.argv[1]}").main(HOME, sys.argv[2:]))
