@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from . import host_links, hosts_block, node_entry, node_limits, process_keeper, process_plug
+from . import host_links, hosts_block, node_limits
 from .accounts import account
+from .node_programs import children, commands, enter, inhabitants, making, node, plug, spaces, start, state, wiring
+from .node_programs import keeper as keeper_program
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .real_interfaces import keep, taken
 from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
@@ -24,6 +27,10 @@ from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, wri
 PROCESS, PHYSICAL = KINDS = ("process", "physical")
 # The first of the ids that stand for those inside a node but 0: a range that container managers leave alone.
 FURTHER_IDS = 0x70000000
+# For root to write, and for everybody to read and run.
+READABLE = 0o755
+# What the programs in the experiment's directory consist of; that Ansible sends them here is because they are imported.
+PROGRAMS = (children, commands, enter, inhabitants, keeper_program, making, node, plug, spaces, state, wiring)
 
 
 @dataclass(frozen=True)
@@ -66,28 +73,46 @@ def said(rundir: RunDir) -> tuple[Process | None, dict[str, Any]]:
 
 def current(rundir: RunDir) -> bool:
     """Tell whether our programs are there as they are now."""
-    return all(_read(f"{directory(rundir)}/{name}") == text for name, (text, dummy) in _programs().items())
+    home = directory(rundir)
+    return all(_read(f"{home}/{name}") == text for name, (text, dummy) in _files(home).items())
 
 
-def _programs() -> dict[str, tuple[bytes, int]]:
+def command(home: str, program: str, *words: str) -> list[str]:
+    """Return the argument vector of one of our programs. No bytecode is written: what is there is what we put there."""
+    return [python(), "-I", "-B", f"{home}/programs", program, *words]
+
+
+def install(home: str) -> None:
+    """Put our programs into the directory of the nodes, in the place of whatever is there."""
+    remove(f"{home}/programs")
+    for folder in (f"{home}/programs", f"{home}/programs/node_programs"):
+        os.mkdir(folder)
+        os.chmod(folder, READABLE)
+    for name, (text, mode) in _files(home).items():
+        write_file(f"{home}/{name}", text, mode)
+
+
+def _files(home: str) -> dict[str, tuple[bytes, int]]:
+    """Return the files of our programs: content and mode by name."""
     return {
-        "keeper.py": (_source(process_keeper), 0o644),
-        "plug.py": (_source(process_plug), 0o644),
-        "enter": (f"#!{python()} -I\n".encode() + _source(node_entry), 0o755),
+        "programs/__main__.py": (_source(start), 0o644),
+        "programs/node_programs/__init__.py": (b"", 0o644),
+        **{f"programs/node_programs/{part.__name__.rpartition('.')[2]}.py": (_source(part), 0o644) for part in PROGRAMS},
+        "enter": (f'#!/bin/sh\nexec {shlex.join(command(home, "enter"))} "$@"\n'.encode(), READABLE),
     }
 
 
 def _source(module: ModuleType) -> bytes:
-    """Return the text of one of our programs, wherever Ansible put it."""
+    """Return the text of a part of our programs, wherever Ansible put it."""
     return inspect.getsource(module).encode()
 
 
-def _read(path: str) -> bytes:
+def _read(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
             return file.read()
     except OSError:
-        return b""
+        return None
 
 
 def _host_key(rundir: RunDir) -> str:
@@ -106,7 +131,7 @@ def _host_key(rundir: RunDir) -> str:
 
 def public_key(rundir: RunDir) -> str:
     """Return the public host key of the nodes; empty when there is none yet."""
-    return _read(f"{directory(rundir)}/ssh_host_ed25519_key.pub").decode(errors="replace").strip()
+    return (_read(f"{directory(rundir)}/ssh_host_ed25519_key.pub") or b"").decode(errors="replace").strip()
 
 
 def serve(rundir: RunDir, owner: str, entries: Mapping[str, dict[str, Any]], pace: Pace, anew: bool = False) -> dict[str, str]:
@@ -123,9 +148,6 @@ def serve(rundir: RunDir, owner: str, entries: Mapping[str, dict[str, Any]], pac
         return {}
     passage(home)
     _host_key(rundir)
-    for name, (text, mode) in _programs().items():
-        if _read(f"{home}/{name}") != text:
-            write_file(f"{home}/{name}", text, mode)
     limited = {id_: told["limits"] for id_, told in entries.items() if node_limits.wanted(told["limits"])}
     if limited and not process:
         # Its control groups are where the supervisor is.
@@ -135,7 +157,7 @@ def serve(rundir: RunDir, owner: str, entries: Mapping[str, dict[str, Any]], pac
     if process:
         write_file(f"{home}/nodes.json", text)
         _nudge(process)
-        wait(rundir, process, process_keeper.digest(text), len(entries), pace)
+        wait(rundir, process, node.digest(text), len(entries), pace)
     else:
         process = _start(rundir, text, pace)
     node_limits.tidy(rundir.mark, limited)
@@ -160,12 +182,14 @@ def _told(rundir: RunDir, owner: str, entries: list[dict[str, Any]], groups: Map
 def _start(rundir: RunDir, text: bytes, pace: Pace) -> Process:
     """Start the supervisor with a list, and wait until it has done what it says."""
     home = directory(rundir)
+    # Only now: beside a supervisor that runs lie the programs that it is made of.
+    if not current(rundir):
+        install(home)
     write_file(f"{home}/nodes.json", text)
     remove(f"{home}/state.json")
-    argv = [python(), "-I", f"{home}/keeper.py"]
-    process = spawn(argv, mark=rundir.mark, log=f"{home}/keeper.log", unit="benito-nodes", delegate=True)
+    process = spawn(command(home, "keeper"), mark=rundir.mark, log=f"{home}/keeper.log", unit="benito-nodes", delegate=True)
     write_json(f"{home}/launch.json", {"process": process.to_record()})
-    wait(rundir, process, process_keeper.digest(text), len(json.loads(text)["nodes"]), pace)
+    wait(rundir, process, node.digest(text), len(json.loads(text)["nodes"]), pace)
     return process
 
 

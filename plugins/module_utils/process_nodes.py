@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The process nodes of an experiment on one host, as one batch: what is wanted, what is there, and how the one becomes the other.
 
-All of them are kept by one supervisor (see `process_keeper`): here its list is written, and what it says is read.
+All of them are kept by one supervisor (see `node_programs`): here its list is written, and what it says is read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import control_net, hosts_block, physical_nodes, process_files, process_keeper, vde
+from . import control_net, hosts_block, physical_nodes, process_files, vde
 from .accounts import account
 from .errors import HostError
 from .guest import Guest, GuestError
 from .guest_status import known
+from .node_programs.node import differs, key_of
 from .node_supervisor import KINDS, PHYSICAL, PROCESS, Pace, changed_at, current, directory, halt, let_go, public_key, said, serve, wait
 from .processes import Process, tail
 from .rundir import RunDir, passage, read_json, remove, write_json
@@ -176,11 +177,11 @@ def compare(there: View, wanted: dict[str, Any]) -> tuple[str, str]:
         return "start", "dead"
     if facts.get("state") == "failed":
         return "start", "it failed"
-    if process_keeper.differs(old, wanted):
+    if differs(old, wanted):
         return "start", "changed"
     if old != wanted:
         return "reconfigure", "configuration changed"
-    if facts.get("entry") != process_keeper.key_of(wanted):
+    if facts.get("entry") != key_of(wanted):
         return "reconfigure", "it was not told"
     if facts.get("state") == "booted" and facts.get("error"):
         return "reconfigure", "it could not take its configuration"

@@ -155,7 +155,7 @@ def test_a_machine_goes_and_what_is_inside_with_it(kinds: Done, network: Network
 def test_the_processes_of_a_host_go_and_come_back(kinds: Done, network: Network, file: Path, hosts: list[Host]) -> None:
     amber = hosts[0]
     others = {key for key in processes(hosts) if key[0] != "amber"}
-    [keeper] = [pid for pid, words in amber.ours(f"{PROJECT}/kinds").items() if any(word.endswith("nodes/keeper.py") for word in words)]
+    [keeper] = [pid for pid, words in amber.ours(f"{PROJECT}/kinds").items() if words[-1] == "keeper"]
     amber.kill(keeper)
     found = status(network, file)
     assert {name for name, row in found.items() if row["state"] != "booted"} == {"p"}

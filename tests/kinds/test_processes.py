@@ -85,7 +85,7 @@ def test_processes_and_machines_are_equals(lab: Lab, file: Path) -> None:
 
     # A machine's death is a machine's, and a supervisor's that of its processes.
     machine = pid_of_machine("q")
-    (keeper,) = {pid for pid in keepers() if "keeper.py" in Path(f"/proc/{pid}/cmdline").read_text()}
+    (keeper,) = {pid for pid in keepers() if Path(f"/proc/{pid}/cmdline").read_text().endswith("\0keeper\0")}
     os.kill(keeper, signal.SIGKILL)
     assert wait_for(lambda: not keepers())
     status = lab.play("status", file)

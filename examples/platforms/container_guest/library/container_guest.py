@@ -6,15 +6,13 @@
 
 from __future__ import annotations
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.benito_containers import KIND, Ground, Pace, absent, container, started, stopped
+from ansible.module_utils.benito_containers import KIND, Ground, absent, container, started, stopped
 
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest_config import host_resolver
 from ansible_collections.benito.testbed.plugins.module_utils.guest_status import known
-from ansible_collections.benito.testbed.plugins.module_utils.guests import distinct
+from ansible_collections.benito.testbed.plugins.module_utils.guests import Pace, default_window, distinct
 from ansible_collections.benito.testbed.plugins.module_utils.options import (
     CONTROL_NET,
     EXPERIMENT,
@@ -44,7 +42,7 @@ def work(module, rundir, guests, progress):
         authorized_keys="".join(f"{key.strip()}\n" for key in params["authorized_keys"]),
         resolver=host_resolver(),
     )
-    pace = Pace(max(2, 2 * (os.cpu_count() or 1)), params["boot_timeout"], params["command_wait"], progress)
+    pace = Pace(default_window(), params["boot_timeout"], params["command_wait"], progress=progress)
     return results + started(ground, guests, pace, check, restart=params["state"] == "restarted")
 
 

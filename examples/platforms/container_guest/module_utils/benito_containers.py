@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.benito.testbed.plugins.module_utils import host_links, tun_node, vde
@@ -26,7 +26,10 @@ from ansible_collections.benito.testbed.plugins.module_utils.boot_state import r
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest import PLACE, Guest, Nic
 from ansible_collections.benito.testbed.plugins.module_utils.guest_config import config_files
-from ansible_collections.benito.testbed.plugins.module_utils.guest_status import plugged
+from ansible_collections.benito.testbed.plugins.module_utils.guest_status import known, plugged
+from ansible_collections.benito.testbed.plugins.module_utils.guests import TICK, Job, Pace, await_commands
+from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import process_of
+from ansible_collections.benito.testbed.plugins.module_utils.options import remove_each
 from ansible_collections.benito.testbed.plugins.module_utils.process_files import ROUTES
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import (
@@ -41,7 +44,6 @@ from ansible_collections.benito.testbed.plugins.module_utils.rundir import (
 
 KIND = "container"
 PLUG = "vde_plug2tap"
-TICK = 0.05
 Ports = Mapping[str, Mapping[int, int]]
 
 
@@ -63,28 +65,6 @@ class Ground:
     resolver: str
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How a batch is driven. ``window``: containers that may be starting at a time; the rest in seconds."""
-
-    window: int
-    boot_timeout: float
-    command_wait: float
-    progress: Callable[[str], None] = lambda text: None
-
-
-@dataclass
-class Job:
-    """One container of the batch: what must be done, why, and how it ended."""
-
-    guest: Guest
-    action: str = "none"
-    reason: str = ""
-    failure: str = ""
-    process: Process | None = None
-    loose: list[Nic] = field(default_factory=list)
-
-
 def container(options: Mapping[str, Any]) -> Guest:
     """Take one entry of the document's ``guests``. Raises HostError for what a container cannot do."""
     guest = Guest.from_options({**options, "memory": 128})
@@ -99,12 +79,6 @@ def container(options: Mapping[str, Any]) -> Guest:
 def record_of(rundir: RunDir, id_: str) -> dict[str, Any]:
     """Return the launch record of a container; empty when there is none."""
     return read_json(f"{rundir.guest(id_)}/launch.json")
-
-
-def process_of(rundir: RunDir, id_: str) -> Process | None:
-    """Return the living first process of a container."""
-    process = Process.from_record(record_of(rundir, id_).get("process"))
-    return process if alive(process) else None
 
 
 def command(ground: Ground, guest: Guest) -> list[str]:
@@ -270,12 +244,12 @@ def halt(rundir: RunDir, id_: str) -> bool:
     return ran
 
 
-def loose_ends(record: Mapping[str, Any], guest: Guest, ports: Ports) -> list[Nic]:
-    """Return the interfaces that are not in their ports."""
+def loose_ends(record: Mapping[str, Any], guest: Guest, ports: Ports) -> list[int]:
+    """Return the indices of the interfaces that are not in their ports."""
     holders = {(entry[0], entry[1]): entry[3]["pid"] for entry in record.get("plugs", [])}
     return [
-        nic
-        for nic in guest.nics
+        index
+        for index, nic in enumerate(guest.nics)
         if (nic.switch, nic.port) not in holders or ports.get(nic.switch, {}).get(nic.port) != holders[nic.switch, nic.port]
     ]
 
@@ -300,7 +274,7 @@ def compare(ground: Ground, guest: Guest, ports: Ports) -> Job:
     if configuration(ground, guest)["key"].strip() != said.configured:
         job.action, job.reason = ("reconfigure", "configuration changed") if said.booted else ("start", "it has not booted")
     elif job.loose:
-        job.action, job.reason = "replug", "unplugged from " + ", ".join(nic.substrate for nic in job.loose)
+        job.action, job.reason = "replug", "unplugged from " + ", ".join(guest.nics[index].substrate for index in job.loose)
     elif guest.control and ground.control and not host_links.is_attached(guest.control.tap, str(ground.control["bridge"])):
         job.action, job.reason = "reattach", "its control interface is not where it should be"
     return job
@@ -335,7 +309,8 @@ def bring(ground: Ground, job: Job, pace: Pace) -> None:
             reconfigure(ground, guest, job.process)
         if job.loose and job.process:
             record = record_of(rundir, guest.id)
-            record["plugs"] = plugs(rundir, guest.id, job.process, job.loose, record.get("plugs", []))
+            nics = [guest.nics[index] for index in job.loose]
+            record["plugs"] = plugs(rundir, guest.id, job.process, nics, record.get("plugs", []))
             write_json(f"{rundir.guest(guest.id)}/launch.json", record)
         if job.action != "none" and guest.control and ground.control:
             host_links.add_tap(guest.control.tap, str(ground.control["bridge"]), rundir.mark)
@@ -357,18 +332,6 @@ def await_boot(rundir: RunDir, job: Job, pace: Pace) -> None:
         time.sleep(TICK)
     if not said.configured:
         job.failure = f"misconfigured: {said.errors[-1] if said.errors else 'it does not say why'}"
-
-
-def await_commands(rundir: RunDir, jobs: Sequence[Job], pace: Pace) -> None:
-    """Give start commands a moment to end, so that their exit status can be shown."""
-    deadline = time.monotonic() + pace.command_wait
-    pending = [job for job in jobs if job.guest.start_command]
-    while pending and time.monotonic() < deadline:
-        pace.progress(f"waiting for {len(pending)} start commands")
-        time.sleep(TICK)
-        ended = (job for job in pending if isinstance(read(f"{rundir.guest(job.guest.id)}/io/state").start_command, int))
-        done = {job.guest.id for job in ended}
-        pending = [job for job in pending if job.guest.id not in done and alive(job.process)]
 
 
 def result(rundir: RunDir, job: Job, ports: Ports) -> dict[str, Any]:
@@ -433,16 +396,13 @@ def stopped(rundir: RunDir, guests: Sequence[Guest], check: bool) -> list[dict[s
 
 def absent(rundir: RunDir, ids: Sequence[str], check: bool) -> list[dict[str, Any]]:
     """Remove containers with everything they had."""
-    results = []
-    for id_ in ids:
-        record, there = record_of(rundir, id_), os.path.isdir(rundir.guest(id_))
-        report: dict[str, Any] = {"name": record.get("name", id_), "state": "absent", "reason": "", "changed": there, "detail": ""}
-        report["action"] = "remove" if there else "none"
-        if there and not check:
-            try:
-                halt(rundir, id_)
-                remove(rundir.guest(id_))
-            except (HostError, OSError) as error:
-                report.update(failed=True, msg=str(error), state="unknown")
-        results.append(report)
+
+    def discard(id_: str) -> None:
+        halt(rundir, id_)
+        remove(rundir.guest(id_))
+
+    results = remove_each(ids, known(rundir), lambda id_: str(record_of(rundir, id_).get("name", id_)), discard, check)
+    for result in results:
+        del result["id"]
+        result.update(state="unknown" if result.get("failed") else "absent", reason="", detail="")
     return results

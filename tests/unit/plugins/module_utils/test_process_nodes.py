@@ -371,6 +371,22 @@ def test_whoever_runs_in_a_stopped_node_ends_however_deep(bench: Bench) -> None:
     assert sleepers() == {"1004"}
 
 
+def test_a_supervisor_of_another_version_is_replaced(bench: Bench) -> None:
+    a, b = described("a", 1), described("b", 2)
+    bench.up(a, b)
+    keeper = bench.keeper()
+    Path(f"{bench.rundir.path}/nodes/programs/node_programs/making.py").write_text("# of another version\n")
+    # What a node less does to the list does not make the supervisor that runs a newer one.
+    process_nodes.stopped(bench.around(), [Node.from_options(b)], PACE, False)
+    assert bench.keeper() == keeper
+    results = bench.up(a, b, check=True)
+    assert (results["a"]["reason"], results["b"]["reason"]) == ("its supervisor is of another version", "stopped")
+    results = bench.up(a, b)
+    assert {r["state"] for r in results.values()} == {"booted"}
+    assert bench.keeper() != keeper
+    assert {r["action"] for r in bench.up(a, b).values()} == {"none"}
+
+
 def test_a_killed_supervisor_takes_all_with_it_and_is_replaced(bench: Bench) -> None:
     a, b = described("a", 1, start_command="sleep 1000"), described("b", 2)
     pid = bench.up(a, b)["a"]["pid"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,8 +15,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import process_plug, vde
-from ansible_collections.benito.testbed.plugins.module_utils.node_supervisor import python
+from ansible_collections.benito.testbed.plugins.module_utils import node_supervisor, vde
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
 
 BROADCAST = b"\xff" * 6
@@ -31,9 +29,9 @@ def frame(source: int, text: bytes, goal: bytes = BROADCAST) -> bytes:
 class Plugged:
     """A running plug, and what it says."""
 
-    def __init__(self, account: str, program: str) -> None:
+    def __init__(self, account: str, home: str) -> None:
         self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        argv = [python(), "-I", program, str(theirs.fileno())]
+        argv = node_supervisor.command(home, "plug", str(theirs.fileno()))
         # As whom the switch runs as: each must reach the other's sockets.
         user = account if os.geteuid() == 0 else None
         self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], user=user, cwd="/")
@@ -68,8 +66,8 @@ class Plugged:
 
 @pytest.fixture
 def plug(root: str, account: str) -> Iterator[Plugged]:
-    shutil.copy(process_plug.__file__, f"{root}/plug.py")
-    made = Plugged(account, f"{root}/plug.py")
+    node_supervisor.install(root)
+    made = Plugged(account, root)
     yield made
     with contextlib.suppress(OSError):
         made.close()

@@ -12,7 +12,6 @@ It goes by the descriptors that the supervisor of the nodes holds, into all of t
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -24,11 +23,7 @@ import termios
 import tty
 from typing import Any, NoReturn
 
-# The user namespace last, since in it there is no right to the others.
-SPACES = ("mnt", "uts", "net", "pid", "user")
-PR_SET_PDEATHSIG = 1
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-LIBC = ctypes.CDLL(None, use_errno=True)
+from .spaces import ENVIRONMENT, be, die_with_parent, enter, write
 
 
 class NoWay(Exception):
@@ -55,7 +50,7 @@ def find(home: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
     keeper, facts = state["pid"], state["nodes"].get(entry["id"], {})
     try:
         with open(f"/proc/{keeper}/cmdline", "rb") as file:
-            ours = f"{home}/keeper.py".encode() in file.read().split(b"\0")
+            ours = file.read().endswith(f"\0{home}/programs\0keeper\0".encode())
     except OSError:
         ours = False
     if not ours:
@@ -121,12 +116,10 @@ def take_terminal(channel: socket.socket) -> None:
 
 def become(argv: list[str], mark: str, key: bytes, channel: socket.socket | None) -> NoReturn:
     """Be the node's root and become a program, which ends with us who wait for it."""
-    os.setgroups([])
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    environment = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh", "LANG": "C.UTF-8"}
-    environment.update({"BENITO_MARK": mark, **({"TERM": os.environ["TERM"]} if "TERM" in os.environ else {})})
+    be(0, 0)
+    # Who waits is outside of the node's pid namespace.
+    die_with_parent(0)
+    environment = {**ENVIRONMENT, "BENITO_MARK": mark, **({"TERM": os.environ["TERM"]} if "TERM" in os.environ else {})}
     os.chdir("/root")
     if channel:
         take_terminal(channel)
@@ -142,8 +135,18 @@ def become(argv: list[str], mark: str, key: bytes, channel: socket.socket | None
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
-def main(home: str, words: list[str]) -> int:
-    """Enter a node. Returns the exit status."""
+def main(home: str, words: list[str]) -> NoReturn:
+    """Enter a node, and end with the exit status of what ran there."""
+    try:
+        code = go(home, words)
+    except (NoWay, OSError) as failure:
+        sys.stderr.write(f"enter: {failure}\n")
+        code = 255
+    os._exit(code)
+
+
+def go(home: str, words: list[str]) -> int:
+    """Enter a node. Returns the exit status. Raises NoWay, OSError."""
     if not words or (len(words) > 1 and (words[1] != "--" or len(words) == 2)):
         raise NoWay("usage: enter NODE [-- COMMAND...]")
     if os.geteuid() != 0:
@@ -158,11 +161,11 @@ def main(home: str, words: list[str]) -> int:
         with open(f"{home}/host_key", "rb") as file:
             key = file.read()
     for group in told["groups"].get(entry["id"], []):
-        with open(f"{group}/cgroup.procs", "w", encoding="ascii") as file:
-            file.write("0")
-    for space in SPACES:
-        if space in spaces and LIBC.setns(spaces[space], 0):
-            raise NoWay(f"node {words[0]} cannot be entered: {os.strerror(ctypes.get_errno())}")
+        write(f"{group}/cgroup.procs", "0")
+    try:
+        enter(spaces)
+    except OSError as error:
+        raise NoWay(f"node {words[0]} cannot be entered: {os.strerror(error.errno or 0)}") from error
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
@@ -184,12 +187,3 @@ def main(home: str, words: list[str]) -> int:
             talk(terminals[0])
     status = os.waitpid(child, 0)[1]
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-
-
-if __name__ == "__main__":
-    try:
-        CODE = main(os.path.dirname(os.path.abspath(__file__)), sys.argv[1:])
-    except (NoWay, OSError) as failure:
-        sys.stderr.write(f"enter: {failure}\n")
-        CODE = 255
-    os._exit(CODE)

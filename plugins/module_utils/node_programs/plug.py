@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The plug of an experiment's process nodes: one process between all their TAPs and the VDE switches of a host.
 
-A program of its own, with nothing but the standard library, started by the supervisor as the service account: ``plug.py FD``. It gets
-its TAPs through that socket, since it may open none, and says through it which are plugged in:
+A program of its own, with nothing but the standard library, started by the supervisor as the service account: ``plug FD``. It gets its
+TAPs through that socket, since it may open none, and says through it which are plugged in:
 
     to it      {"add": KEY, "switch": DIRECTORY, "port": N, "label": TEXT} with the descriptor of a TAP; {"drop": KEY}
     from it    {"KEY": ""} for a plugged one, {"KEY": "why not"} for one that is not
@@ -20,7 +20,6 @@ import os
 import select
 import socket
 import struct
-import sys
 import time
 from typing import Any
 
@@ -265,12 +264,9 @@ class Plug:
         self.poll.modify(self.master.fileno(), select.EPOLLIN | (select.EPOLLOUT if self.news else 0))
 
 
-def main(words: list[str]) -> None:
+def main(home: str, words: list[str]) -> int:
     """Run the plug."""
     handle: Any = int(words[0])
     with contextlib.suppress(KeyboardInterrupt):
         Plug(socket.socket(fileno=handle)).run()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    return 0
