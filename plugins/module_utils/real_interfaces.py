@@ -18,17 +18,9 @@ from collections.abc import Collection, Iterable
 from . import host_links, tunnels
 from .guest import Nic, RouteEntry
 from .host_links import LinkError, run
+from .node_programs.making import INTERFACE
 from .rundir import host_lock
 
-# What a node's interfaces are like, whatever the kind of the node.
-_SETTINGS = {
-    "ipv4/conf/{}/arp_ignore": "1",
-    "ipv4/conf/{}/arp_announce": "2",
-    "ipv4/conf/{}/rp_filter": "0",
-    "ipv4/conf/{}/send_redirects": "0",
-    "ipv4/conf/{}/accept_redirects": "0",
-    "ipv6/conf/{}/disable_ipv6": "1",
-}
 # The mark, whether it was up, the settings in their order, and the alias that it had.
 _TAKEN = re.compile(r"(/.*?) was (up|down) ([0-9,-]*)(?: (.*))?", re.DOTALL)
 # What the kernel keeps of an alias, in bytes.
@@ -103,7 +95,7 @@ def take(root: str, mark: str, device: str) -> None:
             raise LinkError(problem)
         if not owner(device):
             run(["ip", "link", "set", "dev", device, "alias", _remembered(mark, device)])
-    for name, value in _SETTINGS.items():
+    for name, value in INTERFACE.items():
         _write(name.format(device), value)
 
 
@@ -127,7 +119,7 @@ def give_back(device: str) -> None:
     clear(device)
     if found[2] == "down":
         run(["ip", "link", "set", "dev", device, "down"])
-    for name, value in zip(_SETTINGS, found[3].split(",")):
+    for name, value in zip(INTERFACE, found[3].split(",")):
         if value:
             _write(name.format(device), value)
     run(["ip", "link", "set", "dev", device, "alias", found[4] or ""])
@@ -135,7 +127,7 @@ def give_back(device: str) -> None:
 
 def _remembered(mark: str, device: str) -> str:
     """Return the alias that says whose an interface is, and what it is like now."""
-    settings = ",".join(_read(name.format(device)) for name in _SETTINGS)
+    settings = ",".join(_read(name.format(device)) for name in INTERFACE)
     alias = _alias(device)
     return f"{mark} was {'up' if _up(device) else 'down'} {settings}{f' {alias}' if alias else ''}"
 

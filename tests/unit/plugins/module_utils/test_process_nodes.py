@@ -407,6 +407,7 @@ def test_a_killed_plug_is_replaced_and_nodes_keep_running(bench: Bench) -> None:
     a, b = described("a", 1, start_command="sleep 1000"), described("b", 2)
     pid = bench.up(a, b)["a"]["pid"]
     plug = bench.state()["plug"]
+    assert plug
     os.kill(plug, signal.SIGKILL)
     assert until(lambda: bench.state()["plug"] not in (0, plug))
     assert until(lambda: not any(i["detail"] for i in bench.infos().values()))
