@@ -161,4 +161,6 @@ def test_the_target_is_what_one_word_says(tmp_path: Path, word: str, kind: str) 
     plan = make_plan(str(file), {}, {})
     kinds = {node.name: node.kind for node in plan.nodes}
     assert kinds.pop("target") == kind
+    assert {kinds.pop(hive) for hive in ("hive-0", "hive-1")} == {"qemu"}
     assert set(kinds.values()) == {"process"}
+    assert {node.carrier for node in plan.nodes if node.name.startswith("q9bot")} == {"hive-0", "hive-1"}

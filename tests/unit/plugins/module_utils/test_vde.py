@@ -66,8 +66,10 @@ def test_it_is_the_service_accounts(rundir: RunDir, account: str, root_user: Non
     home = f"{rundir.switch('lan0')}/io"
     assert os.stat(f"/proc/{pid_of(rundir, 'lan0')}").st_uid == owner
     assert {os.stat(f"{home}/{name}").st_uid for name in (".", "ctl", "mgmt")} == {owner}
-    assert os.stat(f"{home}/ctl").st_mode & 0o077 == 0
-    assert os.stat(f"{home}/mgmt").st_mode & 0o077 == 0
+    wait_until(lambda: os.stat(f"{home}/ctl").st_mode & 0o077 == 0)
+    assert os.stat(home).st_mode & 0o077 == 0
+    # It exists a moment before it is closed to others as well.
+    wait_until(lambda: os.stat(f"{home}/mgmt").st_mode & 0o077 == 0)
     assert os.stat(vde.record_path(rundir, "lan0")).st_uid == 0
 
 
