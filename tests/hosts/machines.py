@@ -34,7 +34,17 @@ IMAGES = Path("/var/cache/benito/images")
 CONTAINERS = Path("/var/cache/benito/containers")
 STATE = "/var/lib/benito"
 # What a host writes by itself, whatever runs on it, and what is found out about it once for all experiments.
-RESTLESS = ("var/lib/benito/accelerator.json", "tmp", "var/tmp", "var/log", "var/lib/systemd", "root/.ansible", "var/cache/benito", "usr")
+RESTLESS = (
+    "var/lib/benito/accelerator.json",
+    "var/cache/apt",
+    "tmp",
+    "var/tmp",
+    "var/log",
+    "var/lib/systemd",
+    "root/.ansible",
+    "var/cache/benito",
+    "usr",
+)
 CAPABILITIES = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_NET_RAW")
 # Runs a machine: a mount that ends with it, and a place of its own among the control groups, because hosts have slices of equal names.
 # $1 the mount's options, $2 where to, $3... the directories of its control groups, then -- and the command.
