@@ -103,7 +103,7 @@ class Lab:
     def ssh_words(self, experiment: str, node: str, command: str) -> list[str]:
         """Return the command that runs something on a node, as the README says."""
         config = self.state / experiment / "ssh_config"
-        return ["ssh", "-F", str(config), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", node, command]
+        return ["ssh", "-F", str(config), "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", node, command]
 
     def ssh(self, experiment: str, node: str, command: str, timeout: float = 60) -> Done:
         """Run a command on a node."""
