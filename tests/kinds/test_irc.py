@@ -39,7 +39,7 @@ def programs() -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-@pytest.fixture(scope="module", params=["process", "qemu"])
+@pytest.fixture(params=["process", "qemu"])
 def here(lab: Lab, programs: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str, Done]]:
     """The demo on this host."""
     file = programs / f"irc-{request.param}.topdl"
