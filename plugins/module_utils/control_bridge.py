@@ -254,11 +254,10 @@ def _batch(lines: Sequence[str], force: bool = False) -> None:
 
 def _copy_settings(interface: str) -> None:
     for pattern in COPIED:
-        with contextlib.suppress(OSError):
-            with open(f"/proc/sys/net/{pattern.format(interface)}", encoding="ascii") as file:
-                value = file.read()
-            with open(f"/proc/sys/net/{pattern.format(BRIDGE)}", "w", encoding="ascii") as file:
-                file.write(value)
+        value = host_links.setting(pattern.format(interface))
+        with contextlib.suppress(LinkError):
+            if value:
+                host_links.change_setting(pattern.format(BRIDGE), value)
 
 
 def captured(interface: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -97,7 +98,7 @@ def add_tap(name: str, bridge: str, mark: str) -> None:
     if not exists(name):
         run(["ip", "tuntap", "add", "dev", name, "mode", "tap"])
         run(["ip", "link", "set", "dev", name, "alias", mark])
-    _silence_ipv6(name)
+    disable_ipv6(name)
     run(["ip", "link", "set", "dev", name, "master", bridge, "up"])
     # Guests meet on the links of their topology; the control net leads to the host and no further.
     run(["bridge", "link", "set", "dev", name, "isolated", "on"])
@@ -122,7 +123,7 @@ def add_bridge(name: str, address: str, mark: str) -> None:
     if not exists(name):
         run(["ip", "link", "add", "name", name, "type", "bridge", "stp_state", "0", "forward_delay", "0"])
         run(["ip", "link", "set", "dev", name, "alias", mark])
-    _silence_ipv6(name)
+    disable_ipv6(name)
     for old in addresses(name):
         if old != address:
             run(["ip", "address", "del", old, "dev", name])
@@ -151,9 +152,27 @@ def delete(name: str) -> None:
                 raise
 
 
-def _silence_ipv6(name: str) -> None:
+def setting(name: str) -> str:
+    """Return a setting of the kernel's network, by its path below /proc/sys/net; empty where the kernel has none."""
     try:
-        with open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w", encoding="ascii") as file:
-            file.write("1")
+        with open(f"/proc/sys/net/{name}", encoding="ascii") as file:
+            return file.read().strip()
     except OSError:
-        return  # A kernel without IPv6 is as silent as we want it.
+        return ""
+
+
+def change_setting(name: str, value: str) -> None:
+    """Change a setting of the kernel's network, where the kernel has it. Raises LinkError."""
+    try:
+        with open(f"/proc/sys/net/{name}", "w", encoding="ascii") as file:
+            file.write(value)
+    except FileNotFoundError:
+        return  # A kernel without IPv6 has no such file.
+    except OSError as error:
+        raise LinkError(f"net/{name} cannot be set to {value}: {error.strerror}") from error
+
+
+def disable_ipv6(name: str, value: str = "1") -> None:
+    """Silence IPv6 on a link, or let it be as it was, as far as the kernel lets us."""
+    with contextlib.suppress(LinkError):
+        change_setting(f"ipv6/conf/{name}/disable_ipv6", value)

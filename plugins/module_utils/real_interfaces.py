@@ -8,7 +8,6 @@ records, and goes with the boot of the host that takes addresses and all else aw
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
 import os
@@ -96,7 +95,7 @@ def take(root: str, mark: str, device: str) -> None:
         if not owner(device):
             run(["ip", "link", "set", "dev", device, "alias", _remembered(mark, device)])
     for name, value in INTERFACE.items():
-        _write(name.format(device), value)
+        host_links.change_setting(name.format(device), value)
 
 
 def clear(device: str) -> None:
@@ -121,13 +120,13 @@ def give_back(device: str) -> None:
         run(["ip", "link", "set", "dev", device, "down"])
     for name, value in zip(INTERFACE, found[3].split(",")):
         if value:
-            _write(name.format(device), value)
+            host_links.change_setting(name.format(device), value)
     run(["ip", "link", "set", "dev", device, "alias", found[4] or ""])
 
 
 def _remembered(mark: str, device: str) -> str:
     """Return the alias that says whose an interface is, and what it is like now."""
-    settings = ",".join(_read(name.format(device)) for name in INTERFACE)
+    settings = ",".join(host_links.setting(name.format(device)) for name in INTERFACE)
     alias = _alias(device)
     return f"{mark} was {'up' if _up(device) else 'down'} {settings}{f' {alias}' if alias else ''}"
 
@@ -159,17 +158,3 @@ def _routes(device: str) -> list[tuple[str, str]]:
         for route in found
         if route.get("protocol") != "kernel"
     ]
-
-
-def _read(name: str) -> str:
-    try:
-        with open(f"/proc/sys/net/{name}", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _write(name: str, value: str) -> None:
-    # A kernel without IPv6 has no such file.
-    with contextlib.suppress(FileNotFoundError), open(f"/proc/sys/net/{name}", "w", encoding="ascii") as file:
-        file.write(value)

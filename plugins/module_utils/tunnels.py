@@ -170,7 +170,7 @@ def set_up(rundir: RunDir, tunnel: Tunnel, remote: str) -> None:
     if tunnel.number:
         run(["ip", "link", "set", "dev", tunnel.outer, "mtu", str(MTU)])
     for name in (tunnel.outer, tunnel.tap):
-        _set_ipv6(name, "1")
+        host_links.disable_ipv6(name)
         run(["ip", "link", "set", "dev", name, "up", *(["promisc", "on"] if not tunnel.number else [])])
     for one, other in ((tunnel.outer, tunnel.tap), (tunnel.tap, tunnel.outer)):
         if not _leads(one, other):
@@ -221,7 +221,7 @@ def give_back(root: str, name: str) -> None:
                 pass_on = {**other, "up": bool(other.get("up")) and bool(record.get("up"))}
                 write_json(_record(root, str(other["name"])), pass_on)
             if record.get("whole"):
-                _set_ipv6(device, str(record.get("disable_ipv6") or "0"))
+                host_links.disable_ipv6(device, str(record.get("disable_ipv6") or "0"))
         remove(_record(root, name))
         with contextlib.suppress(OSError):
             os.rmdir(f"{root}/.interfaces")
@@ -243,7 +243,7 @@ def _facts(device: str) -> Mapping[str, Any]:
         "device": device,
         "up": _flag(device, "UP"),
         "promisc": _flag(device, "PROMISC"),
-        "disable_ipv6": _read_ipv6(device),
+        "disable_ipv6": host_links.setting(f"ipv6/conf/{device}/disable_ipv6"),
     }
 
 
@@ -274,16 +274,3 @@ def _leads(one: str, other: str) -> bool:
     except LinkError:
         return False
     return f"Egress Redirect to device {other})" in shown
-
-
-def _read_ipv6(name: str) -> str:
-    try:
-        with open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _set_ipv6(name: str, value: str) -> None:
-    with contextlib.suppress(OSError), open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w", encoding="ascii") as file:
-        file.write(value)

@@ -122,3 +122,11 @@ def test_a_link_that_goes_by_itself_is_gone_too(monkeypatch: pytest.MonkeyPatch)
     host_links.delete("veth0")
     with pytest.raises(LinkError):
         host_links.delete("veth0")
+
+
+def test_a_setting_that_the_kernel_lacks_is_no_error_and_one_that_it_refuses_is() -> None:
+    assert host_links.setting("ipv4/conf/no-such-link/rp_filter") == ""
+    host_links.change_setting("ipv4/conf/no-such-link/rp_filter", "0")
+    with pytest.raises(LinkError, match="cannot be set to much"):
+        host_links.change_setting("ipv4/conf/lo/rp_filter", "much")
+    assert host_links.setting("ipv4/conf/lo/rp_filter").isdigit()
