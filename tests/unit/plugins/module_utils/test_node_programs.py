@@ -59,9 +59,9 @@ def test_all_of_them_are_installed_and_everybody_can_read_them(home: str) -> Non
 def test_they_need_the_standard_library_and_each_other(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            assert {alias.name.split(".")[0] for alias in node.names} <= sys.stdlib_module_names
+            assert {alias.name.partition(".")[0] for alias in node.names} <= sys.stdlib_module_names
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 1 or (node.level == 0 and str(node.module).split(".")[0] in sys.stdlib_module_names)
+            assert node.level == 1 or (node.level == 0 and str(node.module).partition(".")[0] in sys.stdlib_module_names)
 
 
 def test_what_is_not_as_we_put_it_is_seen_and_replaced(rundir: RunDir, home: str) -> None:
