@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -31,7 +32,7 @@ from .guest import Guest
 from .processes import Process, alive, marked, spawn, stop, tail
 from .qemu import Machine, files_in, template_command
 from .qmp import Qmp, QmpError
-from .rundir import ACCOUNT, RunDir, own_directory, passage, read_json, remove, write_file, write_json
+from .rundir import ACCOUNT, PASSAGE, RunDir, own_directory, passage, read_json, remove, write_file, write_json
 
 CACHE = "/var/cache/benito/templates"
 # Raise this when the same inputs would give another template.
@@ -101,6 +102,13 @@ def shape(guest: Guest, home: str) -> Guest:
     )
 
 
+def checked(directory: str) -> str:
+    """Check the directory of templates, which becomes part of QEMU's options. Raises TemplateError."""
+    if not re.match(r"(/[A-Za-z0-9._-]+)+\Z", directory) or ".." in directory:
+        raise TemplateError(f"templates must be a plain absolute path, not {directory[:80]!r}")
+    return directory
+
+
 def facts(path: str) -> list[Any]:
     """Return what a file is known by."""
     try:
@@ -151,7 +159,7 @@ def find(directory: str, key: str) -> Template | None:
 
 
 def parts(path: str) -> dict[str, list[int]]:
-    """Return what the files of a template are known by. Guests run as the account that owns the memory: one that wrote there is seen by it."""
+    """Return what the files of a template are known by. Whoever writes to them, as guests' account may to the memory, changes it."""
     found = {}
     for name in ("memory", "state"):
         status = os.stat(f"{path}/{name}")
@@ -182,7 +190,7 @@ def drafting(directory: str, key: str) -> Iterator[str]:
     try:
         for leftover in os.listdir(draft):
             remove(f"{draft}/{leftover}")
-        os.chmod(draft, 0o711)
+        os.chmod(draft, PASSAGE)
         yield draft
     finally:
         if is_at(descriptor, draft):
