@@ -224,9 +224,30 @@ def test_the_same_configuration_again_takes_nothing_back(guest: Guest) -> None:
 
 def test_without_a_boot_configuration_the_first_live_one_boots(guest: Guest) -> None:
     guest.boot(None)
-    assert guest.state("boot ") == ["boot 6.1.0"]
+    assert guest.state("asleep") == ["boot 6.1.0", "asleep"]
     guest.send(FILES)
-    assert guest.state("booted") == ["boot 6.1.0", "configured k1", "booted 1.50"]
+    assert guest.state("booted") == ["boot 6.1.0", "asleep", "boot 6.1.0", "configured k1", "booted 1.50"]
+
+
+def test_a_guest_that_sleeps_has_let_its_interfaces_go(guest: Guest) -> None:
+    slot = guest.root / "sys/devices/pci0000:00/0000:00:04.0"
+    (slot / "virtio2").mkdir(parents=True)
+    for name in ("bind", "unbind"):
+        guest.write(f"sys/bus/pci/drivers/virtio-pci/{name}", "")
+    (guest.root / "sys/bus/virtio/drivers/virtio_net").mkdir(parents=True)
+    (guest.root / "sys/bus/virtio/drivers/virtio_net/virtio2").symlink_to(slot / "virtio2")
+    guest.boot(None)
+    guest.state("asleep")
+    assert guest.read("sys/bus/pci/drivers/virtio-pci/unbind") == "0000:00:04.0\n"
+    assert guest.read("sys/bus/pci/drivers/virtio-pci/bind") == ""
+    guest.send(FILES)
+    guest.state("booted")
+    assert guest.read("sys/bus/pci/drivers/virtio-pci/bind") == "0000:00:04.0\n"
+    # It wakes up once.
+    guest.write("sys/bus/pci/drivers/virtio-pci/bind", "")
+    guest.send({**FILES, "key": "k2\n"})
+    guest.state("configured k2")
+    assert guest.read("sys/bus/pci/drivers/virtio-pci/bind") == ""
 
 
 def test_a_missing_interface_is_an_error_and_no_configuration(guest: Guest) -> None:
