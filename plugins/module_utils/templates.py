@@ -267,8 +267,10 @@ def make(rundir: RunDir, home: str, draft: str, guest: Guest, machine: Machine, 
 
 def copy_memory(process: Process, path: str) -> None:
     """Copy a stopped guest's memory into a file that guests can use, without its empty pages."""
-    handles = f"/proc/{process.pid}/fd"
-    source = next((f"{handles}/{name}" for name in os.listdir(handles) if os.readlink(f"{handles}/{name}").startswith("/memfd:")), "")
+    source = ""
+    for entry in os.scandir(f"/proc/{process.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            source = entry.path if os.readlink(entry.path).startswith("/memfd:") else source
     if not source:
         raise TemplateError("the memory of its QEMU cannot be found")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
