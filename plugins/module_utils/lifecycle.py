@@ -127,7 +127,7 @@ def wake(around: Surroundings, guest: Guest, template: Template, process: Proces
     path = qemu.files(around.rundir, guest)
     with open(path["config"], "rb") as file:
         content = file.read()
-    connection = load(template, path, process)
+    connection = load(template.state_for(guest), path, process)
     try:
         connection.sendall(b"config %d %d\n" % (len(content), round(time.time())) + content)
     except OSError:

@@ -55,7 +55,7 @@ class TemplateError(HostError):
 
 @dataclass(frozen=True)
 class Template:
-    """A whole template. ``size`` is the guest's memory in MB, ``state`` the devices' state."""
+    """A whole template. ``size`` is the guests' memory in MB, ``state`` the devices' state with the MACs of the template."""
 
     path: str
     size: int
@@ -64,6 +64,30 @@ class Template:
     def options(self) -> list[str]:
         """Return the words that make a command line of this shape a clone's, at its end."""
         return [*memory_options(self.size, type="file", share=False, **{"mem-path": f"{self.path}/memory"}), "-incoming", "defer"]
+
+    def state_for(self, guest: Guest) -> bytes:
+        """Return the devices' state with a guest's own MACs, which QEMU does not take from the command line then. Raises TemplateError."""
+        state = self.state
+        for place, mac in enumerate(macs(guest)):
+            if unhex(template_mac(place)) not in state:
+                raise TemplateError(f"the MAC of interface {place} is not in the state of its template")
+            state = state.replace(unhex(template_mac(place)), unhex(mac))
+        return state
+
+
+def macs(guest: Guest) -> list[str]:
+    """Return the MACs of a guest's interfaces in the order in which its machine has them."""
+    return [*([guest.control.mac] if guest.control else []), *(nic.mac for nic in guest.nics)]
+
+
+def template_mac(place: int) -> str:
+    """Return the MAC that a template's interface has: a word that is found again in its state."""
+    return f"b2:65:6e:69:74:{place:02x}"
+
+
+def unhex(mac: str) -> bytes:
+    """Return the bytes of a MAC."""
+    return bytes.fromhex(mac.replace(":", ""))
 
 
 def memory_options(size: int, type: str, **backend: Any) -> list[str]:
@@ -80,11 +104,7 @@ def cold_part(argv: Sequence[str]) -> list[str]:
 
 def shape(guest: Guest, home: str) -> Guest:
     """Return the guest that all of this one's shape have in common; what it shares are empty directories of ``home``."""
-
-    def mac(place: int) -> str:
-        return f"02:00:00:00:{place >> 8:02x}:{place & 255:02x}"
-
-    control = replace(guest.control, mac=mac(0), address="", tap="control") if guest.control else None
+    control = replace(guest.control, mac=template_mac(0), address="", tap="control") if guest.control else None
     return Guest(
         name="template",
         id="template",
@@ -92,7 +112,7 @@ def shape(guest: Guest, home: str) -> Guest:
         memory=guest.memory,
         cpus=guest.cpus,
         control=control,
-        nics=tuple(replace(nic, mac=mac(place)) for place, nic in enumerate(guest.nics, start=1)),
+        nics=tuple(replace(nic, mac=template_mac(place)) for place, nic in enumerate(guest.nics, start=1 if control else 0)),
         routes=(),
         unreachable=(),
         plain_names={},
@@ -324,7 +344,7 @@ def save(qmp: Qmp) -> bytes:
     return b"".join(pieces)
 
 
-def load(template: Template, path: dict[str, str], process: Process) -> socket.socket:
+def load(state: bytes, path: dict[str, str], process: Process) -> socket.socket:
     """Give a clone that waits for it its template's state and let it run; return the line to its agent.
 
     Whoever speaks there stays until the guest has answered. Raises TemplateError, QmpError, OSError.
@@ -340,7 +360,7 @@ def load(template: Template, path: dict[str, str], process: Process) -> socket.s
                 qmp.hand_over("state", theirs.fileno())
                 theirs.close()
                 qmp.execute("migrate-incoming", uri="fd:state")
-                ours.sendall(template.state)
+                ours.sendall(state)
             deadline = time.monotonic() + 20
             while (status := qmp.execute("query-status")["status"]) == "inmigrate":
                 if time.monotonic() > deadline:

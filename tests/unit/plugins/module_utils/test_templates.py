@@ -296,7 +296,7 @@ def test_a_state_that_does_not_load_is_thrown_away_and_guests_are_booted(
 ) -> None:
     guests = [dataclasses.replace(make_guest(name, memory=64)) for name in ("a", "b")]
     guests[1] = dataclasses.replace(guests[1], nics=(dataclasses.replace(guests[1].nics[0], port=2),))
-    put(cache, guests[0], lan.machines["tiny"], state)
+    put(cache, guests[0], lan.machines["tiny"], state + templates.unhex(templates.template_mac(0)))
     said = batch.started(lan, guests, settings("auto"), check=False)
     assert os.listdir(cache) == []
     assert [one["start"] for one in said] == ["cold", "cold"]
@@ -339,3 +339,18 @@ def test_options_are_what_qemu_takes(make_guest: Callable[..., Guest]) -> None:
     options = Template("/cache/key", 128, b"").options()
     backend = json.loads(options[options.index("-object") + 1])
     assert backend == {"qom-type": "memory-backend-file", "id": "ram", "size": 128 << 20, "mem-path": "/cache/key/memory", "share": False}
+
+
+def test_a_clone_gets_the_state_with_its_own_macs(make_guest: Callable[..., Guest]) -> None:
+    guest = make_guest(interfaces=2, control=CONTROL)
+    state = b"".join(b"|" + templates.unhex(templates.template_mac(place)) * 2 for place in range(3))
+    own = templates.Template("/t", 128, state).state_for(guest)
+    assert own == b"".join(b"|" + templates.unhex(mac) * 2 for mac in (CONTROL["mac"], guest.nics[0].mac, guest.nics[1].mac))
+    with pytest.raises(TemplateError, match="the MAC of interface 3 is not in the state"):
+        templates.Template("/t", 128, state).state_for(make_guest(interfaces=3, control=CONTROL))
+
+
+def test_a_template_has_its_own_macs_in_the_order_of_the_machine(make_guest: Callable[..., Guest]) -> None:
+    for control in (CONTROL, None):
+        shape = templates.shape(make_guest(interfaces=3, control=control), "")
+        assert templates.macs(shape) == [templates.template_mac(place) for place in range(len(templates.macs(shape)))]
