@@ -138,12 +138,13 @@ def facts(path: str) -> list[Any]:
     return [path, found.st_size, found.st_mtime_ns]
 
 
-def inputs(machine: Machine) -> list[list[Any]]:
-    """Return the files that a template is made with."""
+def inputs(machine: Machine) -> dict[str, Any]:
+    """Return what a template is made with, beside its shape: files, and the host's processor."""
     program = shutil.which("qemu-system-x86_64")
     if not program:
         raise TemplateError("there is no qemu-system-x86_64 on this host: the package qemu-system-x86 has it")
-    return [facts(path) for path in (machine.kernel, machine.initrd, machine.disk, os.path.realpath(program)) if path]
+    paths = [path for path in (machine.kernel, machine.initrd, machine.disk, os.path.realpath(program)) if path]
+    return {"files": [facts(path) for path in paths], "processor": processor()}
 
 
 def processor() -> str:
@@ -153,10 +154,10 @@ def processor() -> str:
     return "\n".join(line for line in lines if line.startswith(("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")))
 
 
-def key_of(guest: Guest, machine: Machine, facts_of_files: list[list[Any]]) -> str:
-    """Return the key of the template for a guest."""
+def key_of(guest: Guest, machine: Machine, made_with: Mapping[str, Any]) -> str:
+    """Return the key of the template for a guest. ``made_with`` are the machine's `inputs`."""
     argv = template_command("", shape(guest, ""), machine)
-    whole = [RECIPE, argv, memory_options(guest.memory, type="memfd", share=True), facts_of_files, processor()]
+    whole = [RECIPE, argv, memory_options(guest.memory, type="memfd", share=True), made_with]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:16]
 
 
@@ -227,8 +228,8 @@ def is_at(descriptor: int, path: str) -> bool:
 
 def ensure(rundir: RunDir, directory: str, guest: Guest, machine: Machine, patience: float) -> Template:
     """Return the template for a guest, made if need be. Raises TemplateError, ProcessError, QmpError, OSError."""
-    files = inputs(machine)
-    key = key_of(guest, machine, files)
+    made_with = inputs(machine)
+    key = key_of(guest, machine, made_with)
     found = find(directory, key)
     if found:
         return found
@@ -245,7 +246,9 @@ def ensure(rundir: RunDir, directory: str, guest: Guest, machine: Machine, patie
             make(rundir, home, draft, guest, machine, patience)
         finally:
             remove(home)
-        write_json(f"{draft}/manifest.json", {"memory": guest.memory, "parts": parts(draft), "files": files})
+        if inputs(machine) != made_with:
+            raise TemplateError("what it is made with changed meanwhile")
+        write_json(f"{draft}/manifest.json", {"memory": guest.memory, "parts": parts(draft), **made_with})
         os.rename(draft, f"{directory}/{key}")
     tidy(directory, key)
     made = find(directory, key)
@@ -470,18 +473,16 @@ class Stock:
 
     def order(self, guests: Sequence[Guest]) -> None:
         """Decide which of these guests shall be woken up, and begin to make the templates that are missing."""
-        shapes: dict[str, list[Guest]] = {}
         if self._wish == "cold":
             return
+        shapes: dict[str, list[Guest]] = {}
+        images: dict[str, tuple[dict[str, Any], str]] = {}
         for guest in guests:
-            machine = self._machines[guest.image]
-            try:
-                why = obstacle(machine)
-                key = "" if why else key_of(guest, machine, inputs(machine))
-            except (HostError, OSError) as error:
-                key, why = "", str(error)
-            if key:
-                shapes.setdefault(key, []).append(guest)
+            if guest.image not in images:
+                images[guest.image] = self._usable(self._machines[guest.image])
+            made_with, why = images[guest.image]
+            if made_with:
+                shapes.setdefault(key_of(guest, self._machines[guest.image], made_with), []).append(guest)
             elif self._wish == "warm":
                 self._obstacles[guest.id] = why
         for key, alike in shapes.items():
@@ -489,6 +490,14 @@ class Stock:
                 self._keys.update((guest.id, key) for guest in alike)
                 machine = self._machines[alike[0].image]
                 self._making[key] = self._pool.submit(ensure, self._rundir, self._directory, alike[0], machine, self._patience)
+
+    def _usable(self, machine: Machine) -> tuple[dict[str, Any], str]:
+        """Return what templates of an image are made with, or nothing, and why there can be none."""
+        try:
+            why = obstacle(machine)
+            return ({}, why) if why else (inputs(machine), "")
+        except (HostError, OSError) as error:
+            return {}, str(error)
 
     def ready(self, guest: Guest) -> bool:
         """Tell whether it is settled how a guest starts."""

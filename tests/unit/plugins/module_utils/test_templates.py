@@ -286,7 +286,7 @@ def put(cache: str, guest: Guest, machine: Machine, state: bytes) -> str:
     Path(f"{path}/memory").touch()
     os.truncate(f"{path}/memory", guest.memory << 20)
     os.chmod(f"{path}/memory", 0o666)
-    write_json(f"{path}/manifest.json", {"memory": guest.memory, "parts": templates.parts(path), "files": templates.inputs(machine)})
+    write_json(f"{path}/manifest.json", {"memory": guest.memory, "parts": templates.parts(path), **templates.inputs(machine)})
     return path
 
 
