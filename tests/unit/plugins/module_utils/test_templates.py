@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.benito.testbed.plugins.module_utils import guests as batch
-from ansible_collections.benito.testbed.plugins.module_utils import qemu, templates, vde
+from ansible_collections.benito.testbed.plugins.module_utils import qemu, sweep, templates, vde
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Surroundings, process_of
@@ -354,3 +355,29 @@ def test_a_template_has_its_own_macs_in_the_order_of_the_machine(make_guest: Cal
     for control in (CONTROL, None):
         shape = templates.shape(make_guest(interfaces=3, control=control), "")
         assert templates.macs(shape) == [templates.template_mac(place) for place in range(len(templates.macs(shape)))]
+
+
+def test_a_killed_run_leaves_what_swapout_and_the_next_run_find(lan: Surroundings, make_guest: Callable[..., Guest], cache: str) -> None:
+    guest, machine = make_guest(memory=64), lan.machines["tiny"]
+    child = os.fork()
+    if child == 0:
+        templates.ensure(lan.rundir, cache, guest, machine, 60)
+        os._exit(0)
+
+    def left() -> list[Process]:
+        return list(marked(lan.rundir.mark, f"{lan.rundir.path}/templates/"))
+
+    deadline = time.monotonic() + 20
+    while not left() or not os.path.exists(f"{lan.rundir.path}/templates/{key(guest, machine)}/io/qmp"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    [stray] = left()
+    assert stray in sweep.find("lab", "demo", lan.rundir.root).strays
+    assert os.listdir(cache) == [f".{key(guest, machine)}"]
+    with pytest.raises(TemplateError):
+        templates.ensure(lan.rundir, cache, guest, machine, 0.5)
+    assert left() == []
+    assert not alive(stray)
+    assert os.listdir(cache) == []
