@@ -192,15 +192,15 @@ def boot(around: Surroundings, waiting: list[Job], booting: list[Job], jobs: Seq
                     start(around, job, stock)
                 except (HostError, OSError) as error:
                     job.failure = f"never started: {error}"
-        booting = [job for job in booting if not settled(around.rundir, job, pace)]
+        for job in [job for job in booting if settled(around.rundir, job, pace)]:
+            booting.remove(job)
+            hang_up(job)
         up = sum(1 for job in jobs if not job.failure) - len(waiting) - len(booting)
         names = ", ".join(job.guest.name for job in booting[:4])
         pace.progress(
             f"{up} of {len(jobs)} up" + (f", booting {names}" if names else "") + (f", {len(waiting)} to start" if waiting else "")
         )
         time.sleep(TICK)
-    for job in jobs:
-        hang_up(job)
 
 
 def start(around: Surroundings, job: Job, stock: Stock) -> None:
