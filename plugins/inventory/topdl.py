@@ -263,6 +263,15 @@ options:
     default: 120
     env: [{name: BENITO_BOOT_TIMEOUT}]
     vars: [{name: benito_boot_timeout}]
+  start:
+    description: >-
+      How QEMU guests start: V(cold) boots each, V(warm) boots one of each shape and wakes the others up as copies of it, V(auto) does so
+      where it is faster.
+    type: str
+    choices: [auto, cold, warm]
+    default: auto
+    env: [{name: BENITO_START}]
+    vars: [{name: benito_start}]
 """
 
 EXAMPLES = r"""
@@ -494,6 +503,7 @@ def _experiment_variables(
             "subnets": {f"pnode-{number:04d}": str(net.network) for number, net in plan.control.nets.items()},
         },
         "boot_timeout": settings.boot_timeout,
+        "start": settings.start,
         "authorized_keys": list(settings.authorized_keys),
         "pnodes": len(plan.pnodes),
         "runnable": not plan.obstacle,

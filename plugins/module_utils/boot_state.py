@@ -4,6 +4,7 @@
 
 boot KERNEL                   the agent has started; everything before it belongs to an earlier boot
 configured KEY                the configuration with this key is applied
+asleep                        it has nothing to do yet, and waits to be woken up
 booted UPTIME                 the guest is up, seconds after its kernel's start
 control-address A.B.C.D       what the lab's DHCP server gave it
 start-command running
@@ -37,6 +38,7 @@ class BootState:
     errors: tuple[str, ...] = ()
     faults: int = 0
     control_address: str = ""
+    asleep: bool = False
 
 
 def parse(text: str) -> BootState:
@@ -49,12 +51,15 @@ def parse(text: str) -> BootState:
     errors: list[str] = []
     faults = 0
     address = ""
+    asleep = False
     for line in text.splitlines():
         words = "".join(c if c.isprintable() else "?" for c in line).split(" ", 1)
         word, rest = words[0], "".join(words[1:])
         if word == "boot":
             boots, booted, configured, uptime, command, errors = boots + 1, False, "", None, None, []
-            address = ""
+            address, asleep = "", False
+        elif word == "asleep":
+            asleep = True
         elif word == "configured":
             configured, errors = rest[:64], []
         elif word == "booted":
@@ -71,7 +76,7 @@ def parse(text: str) -> BootState:
             faults += 1
         elif word == "mended":
             errors = [error for error in errors if not error.startswith(f"{rest}:")]
-    return BootState(boots, booted, configured, uptime, command, tuple(errors[-5:]), faults, address)
+    return BootState(boots, booted, configured, uptime, command, tuple(errors[-5:]), faults, address, asleep)
 
 
 def read(path: str) -> BootState:

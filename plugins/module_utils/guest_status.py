@@ -80,7 +80,10 @@ def describe(rundir: RunDir, id_: str, ports: Mapping[str, Mapping[int, int]]) -
         return info
     info.update(state="booted" if said.booted else "running", pid=process.pid, uptime=said.uptime)
     loose = unplugged(record, process.pid, ports)
+    info["start"] = record.get("start", "cold")
     remarks = list(said.errors)
+    if record.get("remark"):
+        remarks.append(str(record["remark"]))
     if loose:
         remarks.append("unplugged from " + ", ".join(record["plugs"][index][2] for index in loose))
     if record.get("down"):

@@ -8,6 +8,7 @@ One guest's failure never hides the others: each has a result of its own.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,23 +21,27 @@ from .boot_state import read
 from .errors import HostError
 from .guest import Guest
 from .guest_status import describe, diagnose, known, panic, plugged, unplugged
-from .lifecycle import Surroundings, archive, discard, halt, launch, mark_stopped, process_of, reconfigure
+from .lifecycle import Surroundings, archive, discard, halt, launch, mark_stopped, process_of, reconfigure, wake
 from .options import remove_each
 from .processes import Process, ProcessError
 from .rundir import RunDir, read_json
+from .templates import Stock, cold_part
 
 TICK = 0.05
+# Seconds after which a guest that was woken up and has not said anything is taken for one that never will.
+SILENCE = 30.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How a batch is driven. ``window``: guests that may be booting at a time; the rest in seconds."""
+    """How a batch is driven. ``window``: guests that may be booting at a time; ``start``: see `Stock`; the rest in seconds."""
 
     window: int
     boot_timeout: float = 120.0
     command_wait: float = 10.0
     address_wait: float = 20.0
     stop_timeout: float = 15.0
+    start: str = "cold"
     progress: Callable[[str], None] = lambda text: None
 
 
@@ -50,6 +55,7 @@ class Job:
     failure: str = ""
     process: Process | None = None
     since: float = 0.0
+    line: socket.socket | None = None
     loose: list[int] = field(default_factory=list)
 
 
@@ -76,7 +82,7 @@ def compare(around: Surroundings, guest: Guest, ports: Mapping[str, Mapping[int,
         return Job(guest, "start", "not there")
     if not process:
         return Job(guest, "start", "stopped" if record.get("wanted") == "stopped" else "dead")
-    if list(process.argv) != qemu.command(around.rundir, guest, around.machines[guest.image]):
+    if cold_part(process.argv) != qemu.command(around.rundir, guest, around.machines[guest.image]):
         return Job(guest, "start", "changed", process=process)
     if guest.control and not host_links.exists(guest.control.tap):
         return Job(guest, "start", "its control interface is gone", process=process)
@@ -84,6 +90,8 @@ def compare(around: Surroundings, guest: Guest, ports: Mapping[str, Mapping[int,
     said = read(path["state"])
     if not os.path.exists(path["key"]):
         return Job(guest, "start", "its host key is gone", process=process)
+    if record.get("start") == "warm" and not said.boots:
+        return Job(guest, "start", "it was never woken up", process=process)
     key = archive(around, guest)[0]
     if said.booted and said.configured != key:
         job.action, job.reason = "reconfigure", "configuration changed"
@@ -118,7 +126,9 @@ def started(around: Surroundings, guests: Sequence[Guest], pace: Pace, check: bo
     booting = [job for job in early if not read(qemu.files(around.rundir, job.guest)["state"]).booted]
     for job in booting:
         job.since = time.monotonic()
-    boot(around, waiting, booting, jobs, pace)
+    with Stock(around.rundir, around.templates, around.machines, pace.start, pace.boot_timeout) as stock:
+        stock.order([job.guest for job in waiting])
+        boot(around, waiting, booting, jobs, pace, stock)
     await_addresses(around.rundir, [job for job in jobs if job.action == "start" and not job.failure], pace)
     await_commands(around.rundir, [job for job in jobs if job.action == "start" and not job.failure], pace)
     for job in jobs:
@@ -163,24 +173,57 @@ def repair(around: Surroundings, job: Job) -> None:
         job.failure = str(error)
 
 
-def boot(around: Surroundings, waiting: list[Job], booting: list[Job], jobs: Sequence[Job], pace: Pace) -> None:
+def boot(around: Surroundings, waiting: list[Job], booting: list[Job], jobs: Sequence[Job], pace: Pace, stock: Stock) -> None:
     """Launch what is waiting, a window at a time, and wait for each to say that it is up."""
     while waiting or booting:
-        while waiting and len(booting) < pace.window:
-            job = waiting.pop(0)
+        for job in [job for job in waiting if stock.ready(job.guest)][: max(0, pace.window - len(booting))]:
+            waiting.remove(job)
             try:
-                job.process = launch(around, job.guest)
-                job.since = time.monotonic()
+                start(around, job, stock)
                 booting.append(job)
             except (HostError, OSError) as error:
                 job.failure = f"never started: {error}"
-        booting = [job for job in booting if not settled(around.rundir, job, pace)]
+        for job in [job for job in booting if job.line and not read(qemu.files(around.rundir, job.guest)["state"]).boots]:
+            gone = not process_of(around.rundir, job.guest.id)
+            if gone or time.monotonic() - job.since > SILENCE:
+                hang_up(job)
+                stock.refuse(job.guest, "its QEMU has ended" if gone else f"it did not wake up within {SILENCE:.0f} s")
+                try:
+                    start(around, job, stock)
+                except (HostError, OSError) as error:
+                    job.failure = f"never started: {error}"
+        for job in [job for job in booting if settled(around.rundir, job, pace)]:
+            booting.remove(job)
+            hang_up(job)
         up = sum(1 for job in jobs if not job.failure) - len(waiting) - len(booting)
         names = ", ".join(job.guest.name for job in booting[:4])
         pace.progress(
             f"{up} of {len(jobs)} up" + (f", booting {names}" if names else "") + (f", {len(waiting)} to start" if waiting else "")
         )
         time.sleep(TICK)
+
+
+def start(around: Surroundings, job: Job, stock: Stock) -> None:
+    """Start a guest: from a template if there is one for it, and booted if not, or if it does not wake up."""
+    template, why = stock.take(job.guest)
+    if template:
+        try:
+            job.process = launch(around, job.guest, template)
+            job.line = wake(around, job.guest, template, job.process)
+            job.since = time.monotonic()
+            return
+        except (HostError, OSError) as error:
+            why = str(error)
+            stock.refuse(job.guest, why)
+    job.process = launch(around, job.guest, remark=f"booted, not woken up: {why}" if why else "")
+    job.since = time.monotonic()
+
+
+def hang_up(job: Job) -> None:
+    """Close the connection to a guest that was woken up."""
+    if job.line:
+        job.line.close()
+        job.line = None
 
 
 def settled(rundir: RunDir, job: Job, pace: Pace) -> bool:

@@ -23,6 +23,7 @@ from .guest_config import config_files, pack
 from .processes import Process, ProcessError, alive, marked, spawn, stop
 from .qmp import Qmp, QmpError
 from .rundir import ACCOUNT, RunDir, own_directory, passage, read_json, remove, write_file, write_json
+from .templates import CACHE, Template, load
 
 # What a guest writes to its console and state port is its own business, but not how much of the host's disk it takes.
 LARGEST_LOG = 64 << 20
@@ -33,7 +34,7 @@ class Surroundings:
     """What the guests of one host share.
 
     ``control`` is the document's ``control`` or None; ``hosts`` the table of the whole experiment; ``machines`` by name of image;
-    ``authorized_keys`` and ``resolver`` are texts of files.
+    ``authorized_keys`` and ``resolver`` are texts of files; ``templates`` is the directory of what guests are woken up from.
     """
 
     rundir: RunDir
@@ -42,6 +43,7 @@ class Surroundings:
     control: Mapping[str, Any] | None
     authorized_keys: str
     resolver: str
+    templates: str = CACHE
 
 
 def process_of(rundir: RunDir, id_: str) -> Process | None:
@@ -70,8 +72,11 @@ def prepare(around: Surroundings, guest: Guest) -> str:
         return file.read().strip()
 
 
-def launch(around: Surroundings, guest: Guest) -> Process:
-    """Start a guest in place of whatever is left of an earlier run. Raises ProcessError, LinkError, OSError."""
+def launch(around: Surroundings, guest: Guest, template: Template | None = None, remark: str = "") -> Process:
+    """Start a guest in place of whatever is left of an earlier run. Raises ProcessError, LinkError, OSError.
+
+    With a template, its QEMU then waits for `wake`. ``remark`` is for people, and stays as long as the guest runs.
+    """
     rundir, path = around.rundir, qemu.files(around.rundir, guest)
     for share in guest.shares:
         if not os.path.isdir(share.path):
@@ -91,7 +96,7 @@ def launch(around: Surroundings, guest: Guest) -> Process:
         if guest.control and around.control:
             host_links.add_tap(guest.control.tap, around.control["bridge"], rundir.mark)
             handles.append(host_links.open_tap(guest.control.tap))
-        argv = qemu.command(rundir, guest, machine)
+        argv = qemu.command(rundir, guest, machine) + (template.options() if template else [])
         largest = LARGEST_LOG + most_written(machine)
         process = spawn(argv, mark=rundir.mark, log=path["log"], user=ACCOUNT, unit="benito-guest", handles=handles, largest=largest)
     finally:
@@ -107,9 +112,28 @@ def launch(around: Surroundings, guest: Guest) -> Process:
         "plugs": [[nic.switch, nic.port, nic.substrate] for nic in guest.nics],
         "disk": disk,
         "wanted": "started",
+        "start": "warm" if template else "cold",
+        "remark": remark,
     }
     write_json(path["record"], record)
     return process
+
+
+def wake(around: Surroundings, guest: Guest, template: Template, process: Process) -> socket.socket:
+    """Give a guest that was launched with a template what it is: its state, and its configuration. Raises HostError, OSError.
+
+    The connection that is returned stays until the guest has answered: what it has not read yet would be lost.
+    """
+    path = qemu.files(around.rundir, guest)
+    with open(path["config"], "rb") as file:
+        content = file.read()
+    connection = load(template.state_for(guest), path, process)
+    try:
+        connection.sendall(b"config %d %d\n" % (len(content), round(time.time())) + content)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def lay_disk(path: str, machine: qemu.Machine, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,11 @@ class Machine:
 
 def files(rundir: RunDir, guest: Guest) -> dict[str, str]:
     """Return the paths of a guest's sockets, logs and records."""
-    home = rundir.guest(guest.id)
+    return files_in(rundir.guest(guest.id))
+
+
+def files_in(home: str) -> dict[str, str]:
+    """Return the paths of the sockets, logs and records below a guest's directory."""
     return {
         "home": home,
         "record": f"{home}/launch.json",
@@ -67,11 +71,30 @@ def files(rundir: RunDir, guest: Guest) -> dict[str, str]:
 def command(rundir: RunDir, guest: Guest, machine: Machine) -> list[str]:
     """Return the argument vector of a guest."""
     path = files(rundir, guest)
-    kvm = machine.accelerator == "kvm"
-    argv = [
+    wires = [_netdev(type="tap", id="control", fd=str(TAP_HANDLE))] if guest.control else []
+    for index in range(len(guest.nics)):
+        # A hub between interface and plug: the plug can be pulled and put into another switch while the guest runs.
+        wires.append([*_hub(f"nic{index}", index), *(word for plug in plugs(rundir, guest, index) for word in _netdev(**plug))])
+    return [
         "qemu-system-x86_64",
         *("-name", f"guest={guest.id}"),
         *("-uuid", str(uuid.uuid5(uuid.NAMESPACE_URL, f"benito:{rundir.mark}/{guest.name}"))),
+        *("-fw_cfg", f"name=opt/benito/config,file={path['config']}"),
+        *_machine(path, guest, machine, wires),
+    ]
+
+
+def template_command(home: str, guest: Guest, machine: Machine) -> list[str]:
+    """Return the argument vector of the same machine without a name, a configuration and plugs, with its sockets below ``home``."""
+    wires = [_hub("control", 0)] if guest.control else []
+    wires += [_hub(f"nic{index}", index + 1) for index in range(len(guest.nics))]
+    return ["qemu-system-x86_64", "-name", "guest=template", *_machine(files_in(home), guest, machine, wires)]
+
+
+def _machine(path: Mapping[str, str], guest: Guest, machine: Machine, wires: Sequence[list[str]]) -> list[str]:
+    """Return the words for everything that a guest sees of its machine. ``wires`` are the backends of its interfaces, in their order."""
+    kvm = machine.accelerator == "kvm"
+    argv = [
         *("-machine", "pc,usb=off,graphics=off,vmport=off"),
         # The cache of translated code is bounded: by default each guest may take a gigabyte for it.
         *("-accel", "kvm" if kvm else "tcg,tb-size=64"),
@@ -81,7 +104,6 @@ def command(rundir: RunDir, guest: Guest, machine: Machine) -> list[str]:
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         *("-kernel", machine.kernel, "-initrd", machine.initrd),
         *("-append", f"console=ttyS0 quiet panic=-1 random.trust_cpu=on {machine.append}".strip()),
-        *("-fw_cfg", f"name=opt/benito/config,file={path['config']}"),
         *_socket("qmp", path["qmp"]),
         *("-mon", "chardev=qmp,mode=control"),
         *_socket("console", path["console"], f",logfile={path['console_log']},logappend=on"),
@@ -99,18 +121,10 @@ def command(rundir: RunDir, guest: Guest, machine: Machine) -> list[str]:
         # All in one slot, the last: interfaces need the others.
         where = {"fsdev": share.tag, "mount_tag": share.tag, "addr": f"{SHARES_SLOT:#x}.{number}", "multifunction": True}
         argv += ["-fsdev", options, *_device(driver="virtio-9p-pci", **where)]
-    nics: list[tuple[str, str]] = []
-    if guest.control:
-        # Opened by us: QEMU itself may not make or open interfaces.
-        argv += _netdev(type="tap", id="control", fd=str(TAP_HANDLE))
-        nics.append(("control", guest.control.mac))
-    for index, nic in enumerate(guest.nics):
-        # A hub between interface and plug: the plug can be pulled and put into another switch while the guest runs.
-        argv += _netdev(type="hubport", id=f"nic{index}", hubid=index)
-        for plug in plugs(rundir, guest, index):
-            argv += _netdev(**plug)
-        nics.append((f"nic{index}", nic.mac))
-    for place, (netdev, mac) in enumerate(nics):
+    nics = [("control", guest.control.mac)] if guest.control else []
+    nics += [(f"nic{index}", nic.mac) for index, nic in enumerate(guest.nics)]
+    for place, ((netdev, mac), wire) in enumerate(zip(nics, wires)):
+        argv += wire
         bus, slot = _slot(place)
         if bus and slot == 1:
             argv += _device(driver="pci-bridge", id=bus, chassis_nr=int(bus[len("bridge") :]), bus="pci.0")
@@ -165,6 +179,10 @@ def _socket(id_: str, path: str, more: str = "") -> list[str]:
 
 def _device(**options: Any) -> list[str]:
     return ["-device", _json(options)]
+
+
+def _hub(id_: str, number: int) -> list[str]:
+    return _netdev(type="hubport", id=id_, hubid=number)
 
 
 def _netdev(**options: Any) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -43,8 +44,19 @@ class Qmp:
 
     def execute(self, command: str, **arguments: Any) -> Any:
         """Run one command and return its result. Raises QmpError."""
+        return self._execute(command, arguments, [])
+
+    def hand_over(self, name: str, descriptor: int) -> None:
+        """Give QEMU a descriptor, which other commands then know by ``name``. Raises QmpError."""
+        self._execute("getfd", {"fdname": name}, [descriptor])
+
+    def _execute(self, command: str, arguments: Mapping[str, Any], handles: list[int]) -> Any:
+        message = json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
         try:
-            self._socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+            if handles:
+                socket.send_fds(self._socket, [message], handles)
+            else:
+                self._socket.sendall(message)
             answer = self._answer()
         except (OSError, ValueError) as error:
             raise QmpError(f"{command}: the monitor of QEMU does not answer: {error}") from error

@@ -283,6 +283,20 @@ options:
     description: Seconds a guest may take from its start until it says that it has booted.
     type: int
     default: 120
+  start:
+    description:
+      - How guests are started.
+      - V(cold) boots each. V(warm) boots one guest of each shape (image, memory, processors, interfaces), without name and network, keeps
+        what it was as a template, and wakes the guests up as copies of it. V(auto) does so where it is faster, which is where a template is
+        there already or three guests of a shape are to be started.
+      - A guest that cannot be woken up is booted, and C(detail) says why.
+    type: str
+    choices: [auto, cold, warm]
+    default: auto
+  templates:
+    description: Directory of the templates, shared by all experiments of the host.
+    type: path
+    default: /var/cache/benito/templates
   boot_window:
     description: Guests that may be booting at a time. Twice the number of cores when not given.
     type: int
@@ -353,6 +367,10 @@ guests:
       description: Process of the guest's QEMU.
       type: int
       sample: 4711
+    start:
+      description: V(warm) for a guest that was woken up from a template, else V(cold).
+      type: str
+      sample: cold
     uptime:
       description: Seconds the guest's kernel had run when it had booted.
       type: float
@@ -424,6 +442,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.options import (
     open_experiment,
 )
 from ansible_collections.benito.testbed.plugins.module_utils.qemu import Machine
+from ansible_collections.benito.testbed.plugins.module_utils.templates import CACHE, checked
 
 CONTROL_NIC = {"mac": TEXT, "address": {"type": "str", "default": ""}, "tap": TEXT, "port": {"type": "int"}}
 NIC = {
@@ -475,6 +494,7 @@ def surroundings(module, rundir, guests):
     around = Surroundings(
         rundir=rundir,
         machines=machines,
+        templates=checked(params["templates"]),
         hosts=params["hosts"],
         control=params["control"],
         authorized_keys="".join(f"{key.strip()}\n" for key in params["authorized_keys"]),
@@ -511,6 +531,8 @@ def main():
             "state": {"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
             "purge": {"type": "bool", "default": False},
             "boot_timeout": {"type": "int", "default": 120},
+            "start": {"type": "str", "choices": ["auto", "cold", "warm"], "default": "auto"},
+            "templates": {"type": "path", "default": CACHE},
             "boot_window": {"type": "int"},
             "command_wait": {"type": "int", "default": 10},
             "stop_timeout": {"type": "int", "default": 15},
@@ -527,6 +549,7 @@ def main():
                 boot_timeout=params["boot_timeout"],
                 command_wait=params["command_wait"],
                 stop_timeout=params["stop_timeout"],
+                start=params["start"],
                 progress=progress,
             )
             results, report = work(module, rundir, guests, pace)

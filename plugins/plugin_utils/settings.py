@@ -88,6 +88,7 @@ class Settings:
     state_dir: str
     authorized_keys: tuple[str, ...]
     boot_timeout: int
+    start: str
 
 
 @dataclass(frozen=True)
@@ -514,6 +515,15 @@ SETTINGS: tuple[Setting, ...] = (
         shared=False,
     ),
     Setting("boot_timeout", "int", 120, _count, _NUMBER, "How long a guest may take to boot, in seconds."),
+    Setting(
+        "start",
+        "str",
+        "auto",
+        _one_of("auto", "cold", "warm"),
+        "auto, cold or warm",
+        "How QEMU guests start: V(cold) boots each, V(warm) boots one of each shape and wakes the others up as copies of it, V(auto) does "
+        "so where it is faster.",
+    ),
 )
 
 _BY_NAME = MappingProxyType({setting.name: setting for setting in SETTINGS})

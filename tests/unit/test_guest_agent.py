@@ -224,9 +224,28 @@ def test_the_same_configuration_again_takes_nothing_back(guest: Guest) -> None:
 
 def test_without_a_boot_configuration_the_first_live_one_boots(guest: Guest) -> None:
     guest.boot(None)
-    assert guest.state("boot ") == ["boot 6.1.0"]
+    assert guest.state("asleep") == ["boot 6.1.0", "asleep"]
     guest.send(FILES)
-    assert guest.state("booted") == ["boot 6.1.0", "configured k1", "booted 1.50"]
+    assert guest.state("booted") == ["boot 6.1.0", "asleep", "boot 6.1.0", "configured k1", "booted 1.50"]
+
+
+def test_a_guest_that_sleeps_has_let_its_interfaces_go(guest: Guest) -> None:
+    driver = "sys/bus/virtio/drivers/virtio_net"
+    for name in ("bind", "unbind"):
+        guest.write(f"{driver}/{name}", "")
+    (guest.root / driver / "virtio2").mkdir()
+    guest.boot(None)
+    guest.state("asleep")
+    assert guest.read(f"{driver}/unbind") == "virtio2\n"
+    assert guest.read(f"{driver}/bind") == ""
+    guest.send(FILES)
+    guest.state("booted")
+    assert guest.read(f"{driver}/bind") == "virtio2\n"
+    # It wakes up once.
+    guest.write(f"{driver}/bind", "")
+    guest.send({**FILES, "key": "k2\n"})
+    guest.state("configured k2")
+    assert guest.read(f"{driver}/bind") == ""
 
 
 def test_a_missing_interface_is_an_error_and_no_configuration(guest: Guest) -> None:

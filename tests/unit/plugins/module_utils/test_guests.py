@@ -24,6 +24,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Su
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, ProcessError, alive, look, spawn
 from ansible_collections.benito.testbed.plugins.module_utils.qmp import QmpError
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, read_json, write_json
+from ansible_collections.benito.testbed.plugins.module_utils.templates import Stock
 
 PID = 4711
 PORTS = {"lan0": {1: PID, 3: PID}}
@@ -343,8 +344,8 @@ def agents(monkeypatch: pytest.MonkeyPatch, launched: list[str], state: Callable
     """Launch the real QEMU and write into each state file what its agent would."""
     launch = batch.launch
 
-    def with_agent(around: Surroundings, guest: Guest) -> Process:
-        process = launch(around, guest)
+    def with_agent(around: Surroundings, guest: Guest, **more: Any) -> Process:
+        process = launch(around, guest, **more)
         launched.append(guest.name)
         path = qemu.files(around.rundir, guest)
         key = read_json(path["record"])["config_key"]
@@ -419,10 +420,10 @@ def test_one_that_cannot_be_launched_does_not_hide_the_others(
     agents(monkeypatch, [], lambda name: "boot x\nconfigured {key}\nbooted 1\n")
     launch = batch.launch
 
-    def refuse_one(around: Surroundings, guest: Guest) -> Process:
+    def refuse_one(around: Surroundings, guest: Guest, **more: Any) -> Process:
         if guest.name == "a":
             raise ProcessError("cannot start qemu-system-x86_64")
-        return launch(around, guest)
+        return launch(around, guest, **more)
 
     monkeypatch.setattr(batch, "launch", refuse_one)
     said = batch.started(lan, [plugged_into(make_guest, name, port) for port, name in ((1, "a"), (2, "b"))], PACE, check=False)
@@ -437,7 +438,7 @@ def test_no_more_than_the_window_boot_at_a_time(
     booting: set[str] = set()
     most = []
 
-    def launch(dummy: Surroundings, guest: Guest) -> Process:
+    def launch(dummy: Surroundings, guest: Guest, **more: Any) -> Process:
         booting.add(guest.id)
         most.append(len(booting))
         return sleeping(guest.id)
@@ -451,7 +452,9 @@ def test_no_more_than_the_window_boot_at_a_time(
 
     monkeypatch.setattr(batch, "launch", launch)
     monkeypatch.setattr(batch, "settled", settled)
-    batch.boot(around, jobs := [Job(make_guest(f"n-{i}"), "start") for i in range(7)], [], list(jobs), Pace(window=3))
+    jobs = [Job(make_guest(f"n-{i}"), "start") for i in range(7)]
+    with Stock(around.rundir, around.templates, around.machines, "cold", 1) as stock:
+        batch.boot(around, list(jobs), [], jobs, Pace(window=3), stock)
     assert len(most) == 7
     assert max(most) == 3
 
@@ -461,7 +464,7 @@ def test_one_that_an_interrupted_run_left_booting_is_waited_for(
 ) -> None:
     guest = make_guest(interfaces=0)
     running(around, guest, state="boot x\n")
-    monkeypatch.setattr(batch, "launch", lambda *dummy: pytest.fail("launched it again"))
+    monkeypatch.setattr(batch, "launch", lambda *dummy, **more: pytest.fail("launched it again"))
     path = qemu.files(around.rundir, guest)
 
     def speak() -> None:
