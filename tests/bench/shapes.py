@@ -40,7 +40,7 @@ def grid(count: int) -> Links:
 
 def random(count: int) -> Links:
     """A random tree, and half as many random links: each node has three on average."""
-    dice = Random(count)  # noqa: S311 - the same each time is what is wanted
+    dice = Random(count)
     links = {(dice.randrange(number), number) for number in range(1, count)}
     while count > 4 and len(links) < count * 3 // 2:
         one, other = sorted(dice.sample(range(count), 2))
