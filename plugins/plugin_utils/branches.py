@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 class Branches:
     """The tips of a network.
 
-    ``root`` has the root of each tip, each behind those that lie behind it; ``behind`` the subnets that it leads to. For each subnet ``hanging``
-    has all that lies behind the ``tips`` on it; ``left`` are its routers in the core, and ``up`` is the tip through which
+    ``root`` has the root of each tip, each behind those that lie behind it; ``behind`` the subnets that it leads to. For each subnet
+    ``hanging`` has all that lies behind the ``tips`` on it; ``left`` are its routers in the core, and ``up`` is the tip through which
     it reaches the rest, where it lies behind one itself.
     """
 

@@ -29,7 +29,8 @@ class Cable:
     """A cable between the switches of one substrate on two pnodes, ``hub`` and ``spoke``, which are numbers.
 
     ``hub_port`` and ``spoke_port`` are the switches' ports; ``number`` is unique in the experiment and below 2^24, ``socket`` a port of
-    UDP or TCP that no other cable of its ends has. With transport ethernet there is no spoke: the hub's switch has a leg in the lab's network, its VLAN ``vlan`` if any.
+    UDP or TCP that no other cable of its ends has. With transport ethernet there is no spoke: the hub's switch has a leg in the lab's
+    network, its VLAN ``vlan`` if any.
     """
 
     substrate: str
