@@ -209,6 +209,11 @@ class Plan:
         return {carrier: tuple(leading) for carrier, leading in found.items()}
 
     @cached_property
+    def _hosts_rows(self) -> list[list[str | int]]:
+        """The hosts table as plain JSON: the same in all documents."""
+        return [list(row) for row in self.hosts]
+
+    @cached_property
     def _order(self) -> Mapping[str, int]:
         """Where each substrate that has a switch stands among them."""
         return {name: number for number, name in enumerate(self.switches)}
@@ -269,7 +274,7 @@ class Plan:
             ],
             "shapers": [_shaper(node, i) for node in guests for i in node.interfaces if i.edge],
             "share_server": share_server(self.settings, any(n.kind not in ON_THEIR_HOST for n in guests)),
-            "hosts": [list(row) for row in self.hosts],
+            "hosts": self._hosts_rows,
             "guests": [self._guest(node) for node in guests],
         }
 
