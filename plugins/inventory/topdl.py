@@ -30,7 +30,8 @@ notes:
   - "Groups: C(vnode) with C(qemu), C(process) and C(physical) below it, C(pnode) with C(vhost) (those that carry guests) below it,
     C(pnode_0000_guests) and so on, C(substrate_NAME)."
   - "Variables: C(benito) for all hosts, C(benito_node) for each vnode, C(benito_pnode) for each pnode: the document it is handed
-    (it is made from C(benito_pnode_json) when it is used)."
+    (it is made from C(benito_pnode_json) when it is used). What grows with the experiment is kept once, with the first pnode,
+    in C(benito_details_json) and C(benito_hosts_json)."
 options:
   plugin:
     description: Says that a YAML file is a wrapper for this plugin.
