@@ -30,7 +30,8 @@ notes:
   - "Groups: C(vnode) with C(qemu), C(process) and C(physical) below it, C(pnode) with C(vhost) (those that carry guests) below it,
     C(pnode_0000_guests) and so on, C(substrate_NAME)."
   - "Variables: C(benito) for all hosts, C(benito_node) for each vnode, C(benito_pnode) for each pnode: the document it is handed
-    (it is made from C(benito_pnode_json) when it is used)."
+    (it is made from C(benito_pnode_json) when it is used). What grows with the experiment is kept once, with the first pnode,
+    in C(benito_details_json) and C(benito_hosts_json)."
 options:
   plugin:
     description: Says that a YAML file is a wrapper for this plugin.
@@ -314,7 +315,9 @@ _TOPOLOGIES = (".topdl", ".xml", ".tcl", ".ns")
 _WRAPPERS = (".yml", ".yaml")
 _PLUGIN_LINE = re.compile(rb"^plugin\s*:\s*[\"']?benito\.testbed\.topdl\b", re.MULTILINE)
 _MOST_WARNINGS = 20
-_DOCUMENT = "{{ benito_pnode_json | ansible.builtin.from_json }}"
+# What is long and the same for all hosts is kept once, with the first pnode: a variable of all hosts is written out for each of them.
+_SHARED = "hostvars['{keeper}'].benito_{what}_json | ansible.builtin.from_json"
+_DOCUMENT = "{{{{ benito_pnode_json | ansible.builtin.from_json | combine({{'hosts': {shared}}}) }}}}"
 
 
 class InventoryModule(BaseInventoryPlugin):
@@ -407,20 +410,29 @@ class InventoryModule(BaseInventoryPlugin):
             for child in children:
                 inventory.add_group(child)
                 inventory.add_child(parent, child)
-        inventory.set_variable("all", "benito", plain(_experiment_variables(plan, overrides, notices, asked)))
+        keeper = plan.pnodes[0]
+        details = _details(plan, asked)
+        shared = _SHARED.format(keeper=keeper, what="details")
+        fetched = {name: trust_as_template(f"{{{{ ({shared}).{name} }}}}") for name in details}
+        benito = plain(_experiment_variables(plan, overrides, notices))
+        benito["control"]["subnets"] = fetched.pop("subnets")
+        inventory.set_variable("all", "benito", {**benito, **fetched})
+        whole = trust_as_template(_DOCUMENT.format(shared=_SHARED.format(keeper=keeper, what="hosts")))
 
         vhosts = plan.vhosts
         for pnode in plan.pnodes:
             inventory.add_host(pnode, group="vhost" if pnode in vhosts else "pnode")
             # As one text, a document of a thousand guests costs next to nothing until somebody looks into it.
-            inventory.set_variable(pnode, "benito_pnode_json", plain(json.dumps(plan.document(pnode))))
-            inventory.set_variable(pnode, "benito_pnode", trust_as_template(_DOCUMENT))
+            inventory.set_variable(pnode, "benito_pnode_json", plain(_text(plan.document(pnode))))
+            inventory.set_variable(pnode, "benito_pnode", whole)
             inventory.add_group(_guests_group(pnode))
             host = plan.host(pnode)
             for name, value in pool[host.name].items() if host else ():
                 inventory.set_variable(pnode, name, value)
             if host and pool[host.name].get("ansible_connection") != "local":
                 inventory.set_variable(pnode, "ansible_host", pool[host.name].get("ansible_host", host.name))
+        inventory.set_variable(keeper, "benito_details_json", plain(json.dumps(details)))
+        inventory.set_variable(keeper, "benito_hosts_json", plain(json.dumps(plan.hosts)))
         for pnode in vhosts if len(vhosts) == 1 and not pool else ():
             inventory.set_variable(pnode, "ansible_connection", plain("local"))
             inventory.set_variable(pnode, "ansible_python_interpreter", plain(sys.executable))
@@ -450,8 +462,8 @@ class InventoryModule(BaseInventoryPlugin):
         for carrier in plan.carriers:
             inventory.add_host(carrier, group="carrier")
             inventory.set_variable(carrier, "ansible_ssh_common_args", machines)
-            inventory.set_variable(carrier, "benito_pnode_json", plain(json.dumps(plan.inner_document(carrier))))
-            inventory.set_variable(carrier, "benito_pnode", trust_as_template(_DOCUMENT))
+            inventory.set_variable(carrier, "benito_pnode_json", plain(_text(plan.inner_document(carrier))))
+            inventory.set_variable(carrier, "benito_pnode", whole)
 
 
 def group_names(substrates: list[str]) -> dict[str, str]:
@@ -478,9 +490,25 @@ def _shortened(notices: tuple[Notice, ...]) -> list[str]:
     return [str(notice) for notice in notices[:_MOST_WARNINGS]] + ([f"and {more} more warnings about the topology"] if more > 0 else [])
 
 
-def _experiment_variables(
-    plan: Plan, overrides: Mapping[str, object], notices: list[str], pool: Mapping[str, Mapping[str, Any]]
-) -> Mapping[str, Any]:
+def _text(document: Mapping[str, Any]) -> str:
+    """Return a document as text, without the hosts table that all have in common."""
+    return json.dumps({name: value for name, value in document.items() if name != "hosts"})
+
+
+def _details(plan: Plan, pool: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what of the experiment grows with it: parts of the variable ``benito`` that each host only knows where to find."""
+    return {
+        "pool": pool,
+        "hosts": {pnode: host.name for pnode in plan.pnodes if (host := plan.host(pnode))},
+        "placement": plan.loads,
+        "cables": [
+            {"substrate": c.substrate, "transport": c.transport, "pnodes": [pnode_name(end) for end in c.ends]} for c in plan.cables
+        ],
+        "subnets": {f"pnode-{number:04d}": str(net.network) for number, net in plan.control.nets.items()},
+    }
+
+
+def _experiment_variables(plan: Plan, overrides: Mapping[str, object], notices: list[str]) -> dict[str, Any]:
     settings = plan.settings
     return {
         "project": settings.project,
@@ -488,20 +516,9 @@ def _experiment_variables(
         "id": plan.id,
         "source": plan.path,
         "overrides": overrides,
-        "pool": pool,
-        "hosts": {pnode: host.name for pnode in plan.pnodes if (host := plan.host(pnode))},
-        "placement": plan.loads,
-        "cables": [
-            {"substrate": c.substrate, "transport": c.transport, "pnodes": [pnode_name(end) for end in c.ends]} for c in plan.cables
-        ],
         "state_dir": str(experiment_dir(settings)),
         "platforms": dict(settings.platforms),
-        "control": {
-            "mode": plan.control.mode,
-            "bridge": plan.bridge,
-            "addressing": settings.control_addressing,
-            "subnets": {f"pnode-{number:04d}": str(net.network) for number, net in plan.control.nets.items()},
-        },
+        "control": {"mode": plan.control.mode, "bridge": plan.bridge, "addressing": settings.control_addressing},
         "boot_timeout": settings.boot_timeout,
         "start": settings.start,
         "authorized_keys": list(settings.authorized_keys),

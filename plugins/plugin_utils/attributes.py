@@ -185,9 +185,8 @@ def _better(name: str, place: str) -> str:
     ours = _near(prefix + colon, PREFIXES, 0.8)
     if not ours:
         return ""
-    if key in _BARE and key not in _OURS:
-        return key
-    return ours + near if (near := _near(key, _OURS, 0.7)) else _near(key, _BARE, 0.7)
+    near = _near(key, (*_OURS, *_BARE), 0.7)
+    return ours + near if near in _OURS else near
 
 
 def _near(word: str, known: tuple[str, ...], cutoff: float) -> str:

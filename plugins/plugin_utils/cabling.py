@@ -31,7 +31,8 @@ class Cable:
     """A cable between the switches of one substrate on two pnodes, ``hub`` and ``spoke``, which are numbers.
 
     ``hub_port`` and ``spoke_port`` are the switches' ports; ``number`` is unique in the experiment and below 2^24, ``socket`` a port of
-    UDP or TCP. With transport ethernet there is no spoke: the hub's switch has a leg in the lab's network, its VLAN ``vlan`` if any.
+    UDP or TCP that no other cable of its ends has. With transport ethernet there is no spoke: the hub's switch has a leg in the lab's
+    network, its VLAN ``vlan`` if any.
     """
 
     substrate: str
@@ -67,15 +68,14 @@ def cables(
     wanted = [run for link in links if len(link.members) > 1 for run in _runs(link, placement, places[link.name], ports, settings)]
     ids = short_names((run.name for run in wanted), _SHORT_NAME)
     numbers: set[int] = set()
-    sockets: set[int] = set()
+    sockets: dict[int, set[int]] = {}
     low, high = settings.cable_ports.low, settings.cable_ports.high
     found = []
     for run, identity in zip(wanted, ids.values(), strict=True):
         seed = int(digest(settings.project, settings.experiment, "cable", identity)[:12], 16)
         number = _free(seed, 1, (1 << 24) - 1, numbers)
-        if len(sockets) > high - low:
-            raise TopologyError(f"the experiment needs more than {high - low + 1} cables: give it more cable_ports")
-        socket = _free(seed, low, high, sockets)
+        there = [sockets.setdefault(pnode, set()) for pnode in (run.hub, run.spoke) if pnode is not None]
+        socket = _free(seed, low, high, *there)
         ends = run.hub, run.spoke, run.hub_port, run.spoke_port
         found.append(Cable(run.substrate, identity, run.transport, *ends, number, socket, run.vlan))
     return tuple(found)
@@ -152,14 +152,16 @@ def _vlan(substrate: Substrate) -> int | None:
     return int(text)
 
 
-def _free(seed: int, low: int, high: int, taken: set[int]) -> int:
-    """Return the number that the seed leads to, or the next one that is free."""
+def _free(seed: int, low: int, high: int, *taken: set[int]) -> int:
+    """Return the number that the seed leads to, or the next one that is free everywhere."""
     count = high - low + 1
-    number = low + seed % count
-    while number in taken:
-        number = low + (number - low + 1) % count
-    taken.add(number)
-    return number
+    for step in range(count):
+        number = low + (seed + step) % count
+        if not any(number in here for here in taken):
+            for here in taken:
+                here.add(number)
+            return number
+    raise TopologyError(f"the experiment has pnodes that need more than {count} cables: give it more cable_ports")
 
 
 def check_cables(cables_: Iterable[Cable], pool: Sequence[PoolHost]) -> None:

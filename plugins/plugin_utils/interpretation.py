@@ -130,7 +130,7 @@ def interpret(topology: Topology, settings: Settings) -> Experiment:
         for interface in node.interfaces:
             members[interface.substrate].append(interface)
     links = tuple(Link(s.name, tuple(members[s.name]), s.where) for s in topology.substrates)
-    machines = [node.name for node in nodes if node.has_control]
+    machines = {node.name for node in nodes if node.has_control}
     for link in links:
         check_dhcp(link.name, link.members, machines)
     _check_served(nodes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os.path
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
@@ -176,12 +177,56 @@ class Plan:
         number = int(pnode.rpartition("-")[2])
         return self.pool[number] if number < len(self.pool) else None
 
+    @cached_property
+    def _at(self) -> Mapping[str, tuple[PlannedNode, ...]]:
+        """The nodes of each place: looked up for every pnode, so all are sorted at once."""
+        found: dict[str, list[PlannedNode]] = {}
+        for node in self.nodes:
+            found.setdefault(node.place, []).append(node)
+        return {place: tuple(nodes) for place, nodes in found.items()}
+
+    @cached_property
+    def _touched(self) -> Mapping[str, frozenset[str]]:
+        """The substrates that launched nodes of each pnode touch, those of nodes within its machines too."""
+        found: dict[str, set[str]] = {}
+        for node in self.nodes:
+            if node.launched:
+                found.setdefault(node.pnode, set()).update(i.substrate for i in node.interfaces if not i.real)
+        return {pnode: frozenset(names) for pnode, names in found.items()}
+
+    @cached_property
+    def _cables_at(self) -> Mapping[int, tuple[Cable, ...]]:
+        """The cables that end at each pnode, by its number."""
+        found: dict[int, list[Cable]] = {}
+        for cable in self.cables:
+            for end in cable.ends:
+                found.setdefault(end, []).append(cable)
+        return {number: tuple(ending) for number, ending in found.items()}
+
+    @cached_property
+    def _trunks_of(self) -> Mapping[str, tuple[Trunk, ...]]:
+        """The trunks into each machine."""
+        found: dict[str, list[Trunk]] = {}
+        for trunk in self.trunks:
+            found.setdefault(trunk.carrier, []).append(trunk)
+        return {carrier: tuple(leading) for carrier, leading in found.items()}
+
+    @cached_property
+    def _hosts_rows(self) -> list[list[str | int]]:
+        """The hosts table as plain JSON: the same in all documents."""
+        return [list(row) for row in self.hosts]
+
+    @cached_property
+    def _order(self) -> Mapping[str, int]:
+        """Where each substrate that has a switch stands among them."""
+        return {name: number for number, name in enumerate(self.switches)}
+
     @property
     def loads(self) -> list[dict[str, Any]]:
         """What each pnode carries, beside what its host has for it: numbers of nodes, MB and virtual processors; None where not known."""
         found = []
         for pnode in self.pnodes:
-            there = [node for node in self.nodes if node.place == pnode and not node.ghost]
+            there = [node for node in self._at.get(pnode, ()) if not node.ghost]
             host = self.host(pnode)
             found.append(
                 {
@@ -200,18 +245,17 @@ class Plan:
         """Return what the pnode is handed, as plain JSON; docs/architecture.md describes it field by field."""
         number = int(pnode.rpartition("-")[2])
         # What is nested needs its substrates' switches here as well: its machine is plugged into them.
-        touched = {i.substrate for node in self.nodes if node.pnode == pnode and node.launched for i in node.interfaces if not i.real}
-        document = self._document(pnode, touched)
+        document = self._document(pnode, self._touched.get(pnode, ()))
         return {
             **document,
             "shares": shared(self.settings),
-            "cables": [side(c, number, self.pool, self.switches[c.substrate].id) for c in self.cables if number in c.ends],
+            "cables": [side(c, number, self.pool, self.switches[c.substrate].id) for c in self._cables_at.get(number, ())],
             "control": self.control.document(number, self.bridge, self.settings, document["guests"]),
         }
 
     def inner_document(self, carrier: str) -> dict[str, Any]:
         """Return what a machine that carries processes is handed; it is a document like a pnode's."""
-        own = [trunk for trunk in self.trunks if trunk.carrier == carrier]
+        own = self._trunks_of.get(carrier, ())
         return {
             **self._document(carrier, {trunk.substrate for trunk in own}),
             "shares": [],
@@ -221,18 +265,19 @@ class Plan:
 
     def _document(self, place: str, touched: Collection[str]) -> dict[str, Any]:
         """Return what a pnode's document and a machine's have in common."""
-        guests = [node for node in self.nodes if node.place == place and node.launched]
+        guests = [node for node in self._at.get(place, ()) if node.launched]
+        switches = [(name, self.switches[name]) for name in sorted(touched, key=self._order.__getitem__)]
         return {
             "format": _FORMAT,
             "experiment": {"project": self.settings.project, "experiment": self.settings.experiment, "id": self.id},
             "pnode": place,
             "switches": [
-                *({"name": name, "id": s.id, "ports": s.ports} for name, s in self.switches.items() if name in touched),
+                *({"name": name, "id": s.id, "ports": s.ports} for name, s in switches),
                 *({"name": f"{n.name}:{i.name}", "id": i.edge, "ports": EDGE_PORTS} for n in guests for i in n.interfaces if i.edge),
             ],
             "shapers": [_shaper(node, i) for node in guests for i in node.interfaces if i.edge],
             "share_server": share_server(self.settings, any(n.kind not in ON_THEIR_HOST for n in guests)),
-            "hosts": [list(row) for row in self.hosts],
+            "hosts": self._hosts_rows,
             "guests": [self._guest(node) for node in guests],
         }
 
@@ -264,7 +309,7 @@ class Plan:
                 }
                 for i in node.interfaces
             ]
-            + [plug(trunk, self.switches[trunk.substrate].id) for trunk in self.trunks if trunk.carrier == node.name],
+            + [plug(trunk, self.switches[trunk.substrate].id) for trunk in self._trunks_of.get(node.name, ())],
             "routes": [{"to": str(r.to), "via": str(r.via), "device": devices[r.interface]} for r in node.routes],
             "unreachable": list(self.unreachable) if machine else [],
             "plain_names": dict(self.plain_names.get(node.name, {})),

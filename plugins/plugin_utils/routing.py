@@ -12,7 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
+from operator import itemgetter
 
+from .branches import Branches
 from .diagnostics import NOWHERE, Location, TopologyError, one_line
 from .summaries import Summaries
 
@@ -58,18 +60,6 @@ class ManualRoute:
 # Computed routes
 
 
-@dataclass
-class _Listener:
-    """Someone who hears from neighbouring routers which subnets they reach.
-
-    That is a router, or for all the nodes with one subnet (the subnet's leaves) their subnet. Sets of subnets are bit sets.
-    """
-
-    hops: list[_Hop]  # in order of preference
-    missing: int  # subnets not heard of yet
-    learnt: list[int]  # per hop, the subnets it was the first to name
-
-
 @dataclass(frozen=True)
 class _Hop:
     router: str
@@ -77,7 +67,23 @@ class _Hop:
     subnet: int
 
 
-Pieces = list[tuple[int, str, "_Hop"]]  # number of the first network, prefix, the way there
+Ways = list[tuple[_Hop, int]]  # hops, and the set of subnets that each leads to; sets of subnets are bit sets, and no two overlap
+
+
+@dataclass
+class _Listener:
+    """Someone who hears from neighbouring routers which subnets they reach.
+
+    That is a router, or for all the nodes with one way out of a subnet (the subnet's crowd) their subnet.
+    """
+
+    hops: list[_Hop]  # in order of preference
+    missing: int  # subnets not heard of yet
+    learnt: list[int]  # per hop, the subnets it was the first to name
+
+    @property
+    def ways(self) -> Ways:
+        return list(zip(self.hops, self.learnt, strict=True))
 
 
 def compute_routes(subnets: Sequence[Subnet]) -> dict[str, tuple[Route, ...]]:
@@ -88,38 +94,80 @@ def compute_routes(subnets: Sequence[Subnet]) -> dict[str, tuple[Route, ...]]:
     ordered = sorted(subnets, key=lambda subnet: (IPv4Network(subnet.network), subnet.name))
     summaries = Summaries([IPv4Network(subnet.network) for subnet in ordered])
     ports = _ports(ordered)
-    attached = {node: sum(1 << number for number in own) for node, own in ports.items()}
-    everything = (1 << len(ordered)) - 1
-
-    routers_on: list[list[_Hop]] = [[] for dummy in ordered]
-    for node, own in ports.items():
-        if len(own) > 1:
-            for number, port in own.items():
-                routers_on[number].append(_Hop(node, port.address, number))
-
-    def listener(node: str | None, numbers: Iterable[int]) -> _Listener:
-        hops = [hop for number in numbers for hop in routers_on[number] if hop.router != node]
-        hops.sort(key=lambda hop: (hop.router, ordered[hop.subnet].name))
-        return _Listener(hops, everything & ~sum(1 << number for number in numbers), [0] * len(hops))
-
-    routers = {node: listener(node, own) for node, own in ports.items() if len(own) > 1}
-    crowds = {number: listener(None, own) for own in ports.values() if len(own) == 1 for number in own}
-    _spread(routers, crowds, attached)
-
-    pieces_of = {node: _pieces(heard, summaries) for node, heard in routers.items()}
-    pieces_on = {number: _pieces(heard, summaries) for number, heard in crowds.items()}
+    network = _Network(ports, [subnet.name for subnet in ordered])
     shared: dict[tuple[int, str], tuple[Route, ...]] = {}
     tables: dict[str, tuple[Route, ...]] = {}
     for node, own in ports.items():
-        if node in pieces_of:
-            tables[node] = tuple(Route(prefix, hop.address, own[hop.subnet].interface) for dummy, prefix, hop in pieces_of[node])
+        if len(own) > 1:
+            pieces = _pieces(network.ways_of(node), summaries)
+            tables[node] = tuple([Route(prefix, hop.address, own[hop.subnet].interface) for dummy, prefix, hop in pieces])
             continue
         ((number, port),) = own.items()
         key = (number, port.interface)
         if key not in shared:
-            shared[key] = tuple(Route(prefix, hop.address, port.interface) for dummy, prefix, hop in pieces_on[number])
+            pieces = _pieces(network.ways_from(number), summaries)
+            shared[key] = tuple([Route(prefix, hop.address, port.interface) for dummy, prefix, hop in pieces])
         tables[node] = shared[key]
     return tables
+
+
+class _Network:
+    """Who leads where: what hangs on tips (see branches.py) is known at once, and only in the core is there something to spread."""
+
+    def __init__(self, ports: Mapping[str, Mapping[int, Port]], names: Sequence[str]) -> None:
+        """``ports`` are those of each node, ``names`` those of the subnets."""
+        self.ports = ports
+        self.names = names
+        own = {node: tuple(on) for node, on in ports.items() if len(on) > 1}
+        self.branches = Branches(own, len(names))
+        core = {router: numbers for router, numbers in own.items() if router not in self.branches.root}
+        attached = {router: _union(self._with_hanging(number) for number in numbers) for router, numbers in core.items()}
+        everything = (1 << len(names)) - 1
+
+        def listener(node: str | None, numbers: Sequence[int], known: int) -> _Listener:
+            hops = [_Hop(router, ports[router][n].address, n) for n in numbers for router in self.branches.left[n] if router != node]
+            hops.sort(key=lambda hop: (hop.router, names[hop.subnet]))
+            return _Listener(hops, everything & ~known, [0] * len(hops))
+
+        self.core = {router: listener(router, numbers, attached[router]) for router, numbers in core.items()}
+        # A crowd with one router hears what that router knows in the end; only choices have to be watched as they arise.
+        crowds = [n for n, left in enumerate(self.branches.left) if len(left) > 1]
+        self.choosers = {number: listener(None, (number,), self._with_hanging(number)) for number in crowds}
+        _spread(self.core, self.choosers.values(), attached)
+        self.parts = self._parts(own, {router: attached[router] | _union(heard.learnt) for router, heard in self.core.items()})
+
+    def _with_hanging(self, number: int) -> int:
+        return 1 << number | self.branches.hanging[number]
+
+    def _parts(self, own: Mapping[str, Sequence[int]], known: Mapping[str, int]) -> dict[int, int]:
+        """Return for each subnet with routers all those it is connected with, itself too."""
+        parts = {number: whole for router, whole in known.items() for number in own[router]}
+        for router, root in reversed(self.branches.root.items()):
+            parts.update(dict.fromkeys(own[router], parts[root]))
+        return parts
+
+    def _tips(self, number: int, node: str | None = None) -> Ways:
+        """Return what lies behind the tips on a subnet, but for the node itself."""
+        tips = (router for router in self.branches.tips[number] if router != node)
+        return [(self._hop(router, number), self.branches.behind[router]) for router in tips]
+
+    def _hop(self, router: str, number: int) -> _Hop:
+        return _Hop(router, self.ports[router][number].address, number)
+
+    def ways_of(self, router: str) -> Ways:
+        """Return where a router's neighbours lead."""
+        root = self.branches.root.get(router)
+        ways = self.core[router].ways if root is None else self.ways_from(root, router)
+        return [*ways, *(way for number in self.ports[router] if number != root for way in self._tips(number))]
+
+    def ways_from(self, number: int, node: str | None = None) -> Ways:
+        """Return where those lead that a node with one way out meets there."""
+        if number in self.choosers:
+            upward = self.choosers[number].ways
+        else:
+            last = self.branches.up[number] or next(iter(self.branches.left[number]), None)
+            upward = [(self._hop(last, number), self.parts[number] & ~self._with_hanging(number))] if last else []
+        return [*upward, *self._tips(number, node)]
 
 
 def _ports(subnets: Sequence[Subnet]) -> dict[str, dict[int, Port]]:
@@ -131,14 +179,13 @@ def _ports(subnets: Sequence[Subnet]) -> dict[str, dict[int, Port]]:
     return ports
 
 
-def _spread(routers: Mapping[str, _Listener], crowds: Mapping[int, _Listener], attached: Mapping[str, int]) -> None:
+def _spread(routers: Mapping[str, _Listener], choosers: Iterable[_Listener], attached: Mapping[str, int]) -> None:
     """Let every router tell its neighbours, round by round, which subnets it has newly heard of, starting with its own.
 
     What arrives in round N is N hops away, and so the first to name a subnet is on a shortest way to it.
     """
-    # A crowd with one router hears what that router knows in the end; only choices have to be watched as they arise.
-    choosers = [crowd for crowd in crowds.values() if len(crowd.hops) > 1]
-    news = {node: attached[node] for node in routers}
+    choosers = list(choosers)
+    news: Mapping[str, int] = attached
     while news:
         latest: dict[str, int] = {}
         for node, router in routers.items():
@@ -148,10 +195,6 @@ def _spread(routers: Mapping[str, _Listener], crowds: Mapping[int, _Listener], a
         for crowd in choosers:
             _hear(crowd, news)
         news = latest
-    for number, crowd in crowds.items():
-        if len(crowd.hops) == 1:
-            only = crowd.hops[0].router
-            crowd.learnt[0] = (attached[only] | _union(routers[only].learnt)) & ~(1 << number)
 
 
 def _hear(listener: _Listener, news: Mapping[str, int]) -> int:
@@ -175,12 +218,11 @@ def _union(sets: Iterable[int]) -> int:
     return union
 
 
-def _pieces(heard: _Listener, summaries: Summaries) -> Pieces:
-    """Return the table of a listener, in the order of destinations."""
-    total = sum(networks.bit_count() for networks in heard.learnt)
+def _pieces(ways: Ways, summaries: Summaries) -> list[tuple[int, str, _Hop]]:
+    """Return a table in the order of destinations: number of the first network, prefix, the way there."""
+    total = sum(networks.bit_count() for dummy, networks in ways)
     prefixes: Callable[[int], Iterator[tuple[int, str]]] = summaries.summarised if total > SUMMARISE_ABOVE else summaries.explicit
-    found = ((number, prefix, hop) for hop, networks in zip(heard.hops, heard.learnt, strict=True) for number, prefix in prefixes(networks))
-    return sorted(found, key=lambda piece: piece[0])
+    return sorted([(number, prefix, hop) for hop, networks in ways for number, prefix in prefixes(networks)], key=itemgetter(0))
 
 
 # Manual routes

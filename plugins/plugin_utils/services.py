@@ -9,7 +9,7 @@ leases to each client exactly what was planned for it, so that hosts tables and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -144,7 +144,7 @@ class Member(Protocol):
         """Where the file says so."""
 
 
-def check_dhcp(substrate: str, members: Sequence[Member], guests: Iterable[str]) -> None:
+def check_dhcp(substrate: str, members: Sequence[Member], guests: Collection[str]) -> None:
     """Check who serves and who asks on a substrate: one server at most, one where there are clients, and guests only.
 
     ``guests`` are the names of the nodes that are launched: no other is configured. Raises TopologyError at the interface's place.
@@ -163,9 +163,8 @@ def check_dhcp(substrate: str, members: Sequence[Member], guests: Iterable[str])
             "give one interface there the attribute benito:dhcp server",
             clients[0].where,
         )
-    launched = set(guests)
     for server in servers:
-        if clients and server.node not in launched:
+        if clients and server.node not in guests:
             raise TopologyError(f"{server.node} is to serve DHCP to {substrate}, but it is not a guest that is started", server.where)
 
 

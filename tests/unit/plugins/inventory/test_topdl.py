@@ -48,8 +48,13 @@ def read(tmp_path, monkeypatch):
 
 def document(inventory, pnode="pnode-0000"):
     """Return the document as a play sees it."""
-    variables = inventory.hosts[pnode].vars
-    return Templar(DataLoader(), variables).template(variables["benito_pnode"])
+    return seen(inventory, inventory.hosts[pnode].vars["benito_pnode"], **inventory.hosts[pnode].vars)
+
+
+def seen(inventory, value, **variables):
+    """Return a value of the inventory as a play sees it."""
+    hostvars = {name: host.vars for name, host in inventory.hosts.items()}
+    return Templar(DataLoader(), {"hostvars": hostvars, **variables}).template(value)
 
 
 def names(inventory, group):
@@ -62,6 +67,28 @@ def test_groups(read):
     assert names(inventory, "pnode") == names(inventory, "vhost") == ["pnode-0000"]
     assert names(inventory, "process") == names(inventory, "physical") == []
     assert names(inventory, "substrate_a_b") == ["n-0", "n-1"] and names(inventory, "substrate_a_b_2") == ["n-2", "n-3"]
+
+
+def test_what_is_long_is_kept_once(read):
+    """A variable of all hosts is written out for each of them: what grows with the experiment is not among those."""
+
+    def sizes(nodes):
+        computers = "".join(
+            f"<elements><computer><name>n-{n}</name><interface><substrate>l</substrate></interface></computer></elements>"
+            for n in range(nodes)
+        )
+        topology = f"<experiment><version>1.0</version><substrates><name>l</name></substrates>{computers}</experiment>"
+        inventory = read("x.topdl", topology, benito_size=str(nodes // 10))
+        hosts = (len(str(h.vars)) for h in inventory.hosts.values() if h.name.startswith("n-"))
+        return inventory, max(hosts), len(str(inventory.groups["all"].vars))
+
+    dummy, few_host, few_all = sizes(20)
+    many, many_host, many_all = sizes(200)
+    assert many_host < few_host * 1.5 and many_all < few_all * 1.5
+    assert len(document(many, "pnode-0019")["hosts"]) == 200 and document(many, "pnode-0019")["hosts"] == document(many)["hosts"]
+    benito = seen(many, many.groups["all"].vars["benito"])
+    assert len(benito["placement"]) == 20 == len(benito["control"]["subnets"])
+    assert {c["transport"] for c in benito["cables"]} == {"ssh"} and benito["hosts"] == benito["pool"] == {}
 
 
 def test_variables(read, tmp_path):
@@ -100,7 +127,8 @@ def test_text_of_the_file_is_never_a_template(read):
     assert HOSTILE in found
     assert document(inventory)["guests"][0]["start_command"] == HOSTILE
     assert any("touch" in s for s in strings(inventory.groups["all"].vars["benito"]["notices"]))
-    assert [s for s in found if "{" in s and is_trusted_as_template(s)] == [topdl._DOCUMENT]
+    templates = [s for s in found if "{" in s and is_trusted_as_template(s)]
+    assert len(templates) == 6 and all("hostvars['pnode-0000'].benito_" in s and "pipe" not in s for s in templates)
     assert all(is_trusted_as_template(s) for s in found if "{" not in s and s)
 
 

@@ -81,6 +81,9 @@ def test_numbers_do_not_depend_on_other_cables():
     assert 20000 <= alone[0].socket <= 29999 and 0 < alone[0].number < 1 << 24
     with pytest.raises(TopologyError, match="more than 2 cables: give it more cable_ports"):
         cabled({"lan0": [0, 1, 2, 3]}, cable_ports="3000-3001")
+    # Ports are a host's own: pairs of pnodes that have nothing to do with each other may use the same.
+    apart = cabled({"a": [0, 1], "b": [2, 3], "c": [4, 5]}, cable_ports="3000-3001")
+    assert len(apart) == 3 and {c.socket for c in apart} <= {3000, 3001}
 
 
 def test_both_ends_are_told_the_same():

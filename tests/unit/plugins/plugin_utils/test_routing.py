@@ -160,6 +160,26 @@ def test_ties_go_to_the_first_neighbour_by_name_and_then_to_the_first_substrate(
     assert route == Route("10.0.6.0/24", "10.0.2.2", "inf002")  # over x, to k
 
 
+@given(experiments())
+@settings(max_examples=120, deadline=None)
+def test_every_route_follows_the_rule_of_ties(subnets: list[Subnet]) -> None:
+    tables = compute_routes(subnets)
+    routers = {node for node, own in routing._ports(subnets).items() if len(own) > 1}
+    for goal in subnets:
+        away = distances(subnets, goal)
+        for node, table in tables.items():
+            if not away.get(node):
+                continue
+            dummy, dummy, port = min(
+                (other.node, subnet.name, other.address)
+                for subnet in subnets
+                if any(mine.node == node for mine in subnet.ports)
+                for other in subnet.ports
+                if other.node in routers and away.get(other.node) == away[node] - 1
+            )
+            assert [route.via for route in table if route.to == goal.network] == [port]
+
+
 def test_separate_parts_have_no_routes_to_each_other() -> None:
     subnets = subnets_of({"ab": ["a", "b"], "bc": ["b", "c"], "xy": ["x", "y"]})
     tables = compute_routes(subnets)
