@@ -29,9 +29,9 @@ notes:
     The C(ansible.cfg) of a checkout does so. A wrapper works with the stock configuration.
   - "Groups: C(vnode) with C(qemu), C(process) and C(physical) below it, C(pnode) with C(vhost) (those that carry guests) below it,
     C(pnode_0000_guests) and so on, C(substrate_NAME)."
-  - "Variables: C(benito) for all hosts, C(benito_node) for each vnode, C(benito_pnode) for each pnode: the document it is handed
-    (it is made from C(benito_pnode_json) when it is used). What grows with the experiment is kept once, with the first pnode,
-    in C(benito_details_json) and C(benito_hosts_json)."
+  - "Variables: C(benito) for all hosts, C(benito_node) for each vnode, C(benito_pnode) for each pnode: the document it is handed,
+    and C(benito_pnode_document): the same as one JSON text. Both are made when they are used, from texts (C(benito_..._json)). What grows
+    with the experiment is kept once, with the first pnode."
 options:
   plugin:
     description: Says that a YAML file is a wrapper for this plugin.
@@ -316,8 +316,12 @@ _WRAPPERS = (".yml", ".yaml")
 _PLUGIN_LINE = re.compile(rb"^plugin\s*:\s*[\"']?benito\.testbed\.topdl\b", re.MULTILINE)
 _MOST_WARNINGS = 20
 # What is long and the same for all hosts is kept once, with the first pnode: a variable of all hosts is written out for each of them.
-_SHARED = "hostvars['{keeper}'].benito_{what}_json | ansible.builtin.from_json"
-_DOCUMENT = "{{{{ benito_pnode_json | ansible.builtin.from_json | combine({{'hosts': {shared}}}) }}}}"
+_DETAILS = "hostvars['{keeper}'].benito_details_json | ansible.builtin.from_json"
+# A document is kept as texts, and read where a part of it is asked for: reading all of it takes Ansible seconds for a thousand guests.
+_PART = "{{{{ (benito_pnode_json | ansible.builtin.from_json).{name} }}}}"
+_GUESTS = "{{ benito_pnode_guests_json | ansible.builtin.from_json }}"
+_HOSTS = "hostvars['{keeper}'].benito_hosts_json"
+_DOCUMENT = "{{{{ benito_pnode_json[:-1] ~ ', \"guests\": ' ~ benito_pnode_guests_json ~ ', \"hosts\": ' ~ {hosts} ~ '}}' }}}}"
 
 
 class InventoryModule(BaseInventoryPlugin):
@@ -412,19 +416,16 @@ class InventoryModule(BaseInventoryPlugin):
                 inventory.add_child(parent, child)
         keeper = plan.pnodes[0]
         details = _details(plan, asked)
-        shared = _SHARED.format(keeper=keeper, what="details")
+        shared = _DETAILS.format(keeper=keeper)
         fetched = {name: trust_as_template(f"{{{{ ({shared}).{name} }}}}") for name in details}
         benito = plain(_experiment_variables(plan, overrides, notices))
         benito["control"]["subnets"] = fetched.pop("subnets")
         inventory.set_variable("all", "benito", {**benito, **fetched})
-        whole = trust_as_template(_DOCUMENT.format(shared=_SHARED.format(keeper=keeper, what="hosts")))
 
         vhosts = plan.vhosts
         for pnode in plan.pnodes:
             inventory.add_host(pnode, group="vhost" if pnode in vhosts else "pnode")
-            # As one text, a document of a thousand guests costs next to nothing until somebody looks into it.
-            inventory.set_variable(pnode, "benito_pnode_json", plain(_text(plan.document(pnode))))
-            inventory.set_variable(pnode, "benito_pnode", whole)
+            self._hand(pnode, plan.document(pnode), keeper)
             inventory.add_group(_guests_group(pnode))
             host = plan.host(pnode)
             for name, value in pool[host.name].items() if host else ():
@@ -462,8 +463,21 @@ class InventoryModule(BaseInventoryPlugin):
         for carrier in plan.carriers:
             inventory.add_host(carrier, group="carrier")
             inventory.set_variable(carrier, "ansible_ssh_common_args", machines)
-            inventory.set_variable(carrier, "benito_pnode_json", plain(_text(plan.inner_document(carrier))))
-            inventory.set_variable(carrier, "benito_pnode", whole)
+            self._hand(carrier, plan.inner_document(carrier), keeper)
+
+    def _hand(self, host: str, document: Mapping[str, Any], keeper: str) -> None:
+        """Give a host its document; the hosts table, which all have in common, is where ``keeper`` has it."""
+        rest = {name: value for name, value in document.items() if name not in ("guests", "hosts")}
+        hosts = _HOSTS.format(keeper=keeper)
+        parts = {
+            **{name: _PART.format(name=name) for name in rest},
+            "guests": _GUESTS,
+            "hosts": f"{{{{ {hosts} | ansible.builtin.from_json }}}}",
+        }
+        self.inventory.set_variable(host, "benito_pnode_json", plain(json.dumps(rest)))
+        self.inventory.set_variable(host, "benito_pnode_guests_json", plain(json.dumps(document["guests"])))
+        self.inventory.set_variable(host, "benito_pnode", {name: trust_as_template(text) for name, text in parts.items()})
+        self.inventory.set_variable(host, "benito_pnode_document", trust_as_template(_DOCUMENT.format(hosts=hosts)))
 
 
 def group_names(substrates: list[str]) -> dict[str, str]:
@@ -488,11 +502,6 @@ def _guests_group(pnode: str) -> str:
 def _shortened(notices: tuple[Notice, ...]) -> list[str]:
     more = len(notices) - _MOST_WARNINGS
     return [str(notice) for notice in notices[:_MOST_WARNINGS]] + ([f"and {more} more warnings about the topology"] if more > 0 else [])
-
-
-def _text(document: Mapping[str, Any]) -> str:
-    """Return a document as text, without the hosts table that all have in common."""
-    return json.dumps({name: value for name, value in document.items() if name != "hosts"})
 
 
 def _details(plan: Plan, pool: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -70,6 +71,34 @@ CONTROL_NET: dict[str, Any] = {
         },
     },
 }
+
+
+# Nodes as one text: what templates have to say about a thousand nodes takes Ansible longer than the nodes themselves.
+DOCUMENT: dict[str, Any] = {
+    "document": {"type": "json"},
+    "kinds": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def take_document(module: Any, validator: Callable[[dict[str, Any]], Any]) -> None:
+    """Put what the option ``document`` says of nodes of these ``kinds`` among the module's parameters, as if it had been given in options.
+
+    Those are ``guests``, and of ``hosts``, ``control`` and ``shares`` what the module has. ``validator`` makes a validator of options from
+    an argument spec. Raises HostError for a document that is none.
+    """
+    params, spec = module.params, module.argument_spec
+    if params["document"] is None:
+        return
+    try:
+        document = json.loads(params["document"])
+        parts = {name: document[name] for name in ("hosts", "control", "shares") if name in spec and name in document}
+        parts["guests"] = [guest for guest in document["guests"] if guest["kind"] in params["kinds"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise HostError(f"document must be the JSON that the plan makes for a host: {type(error).__name__} {error}") from None
+    checked = validator({name: spec[name] for name in parts}).validate(parts)
+    if checked.error_messages:
+        raise HostError(f"document: {'; '.join(checked.error_messages)}")
+    params.update(checked.validated_parameters)
 
 
 def open_experiment(params: Mapping[str, Any], check: bool) -> tuple[RunDir, contextlib.AbstractContextManager[None]]:

@@ -23,10 +23,9 @@ extends_documentation_fragment:
   - benito.testbed.experiment.attributes
 options:
   guests:
-    description: The nodes, as the plan describes them.
+    description: The nodes, as the plan describes them. Either these or O(document) must be given.
     type: list
     elements: dict
-    required: true
     suboptions:
       name:
         description: Name of the node.
@@ -162,6 +161,16 @@ options:
         description: What machines have; must be empty.
         type: list
         elements: dict
+  document:
+    description:
+      - The document that the plan makes for a host, as one JSON text (the inventory's C(benito_pnode_document)). O(guests),
+        O(hosts) and O(shares) are taken from there. It spares Ansible the templating of every value of every node.
+    type: json
+  kinds:
+    description: The kinds of nodes that are taken from O(document).
+    type: list
+    elements: str
+    default: []
   hosts:
     description: The hosts table of the experiment, entries of node, substrate, index of the interface and address.
     type: list
@@ -305,11 +314,13 @@ guests:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.benito.testbed.plugins.module_utils import process_nodes
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.node_supervisor import Pace
 from ansible_collections.benito.testbed.plugins.module_utils.options import (
+    DOCUMENT,
     EXPERIMENT,
     INTERFACE,
     ROUTE,
@@ -318,6 +329,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.options import (
     difference,
     failures,
     open_experiment,
+    take_document,
 )
 
 NIC = {
@@ -375,7 +387,8 @@ def main():
     module = AnsibleModule(
         argument_spec={
             **EXPERIMENT,
-            "guests": {"type": "list", "elements": "dict", "required": True, "options": GUEST},
+            "guests": {"type": "list", "elements": "dict", "options": GUEST},
+            **DOCUMENT,
             "hosts": {"type": "list", "elements": "list", "default": []},
             "shares": {"type": "list", "elements": "dict", "default": [], "options": SHARE},
             "account": {"type": "str", "default": "benito-node"},
@@ -385,9 +398,12 @@ def main():
             "boot_timeout": {"type": "int", "default": 120},
             "command_wait": {"type": "int", "default": 10},
         },
+        mutually_exclusive=[("guests", "document")],
+        required_one_of=[("guests", "document")],
         supports_check_mode=True,
     )
     try:
+        take_document(module, ArgumentSpecValidator)
         nodes = process_nodes.distinct([process_nodes.Node.from_options(entry) for entry in module.params["guests"]])
         rundir, lock = open_experiment(module.params, module.check_mode)
         with lock, Progress(rundir, module.check_mode) as progress:

@@ -27,10 +27,9 @@ attributes:
     details: A check run cannot know which guests will lose their plugs by a switch that the same run would replace.
 options:
   guests:
-    description: The guests.
+    description: The guests. Either these or O(document) must be given.
     type: list
     elements: dict
-    required: true
     suboptions:
       name:
         description: Name of the node, which becomes its host name.
@@ -237,6 +236,16 @@ options:
         type: str
         choices: [fatal, nonfatal, ignore]
         default: fatal
+  document:
+    description:
+      - The document that the plan makes for a host, as one JSON text (the inventory's C(benito_pnode_document)). O(guests),
+        O(hosts) and O(control) are taken from there. It spares Ansible the templating of every value of every node.
+    type: json
+  kinds:
+    description: The kinds of nodes that are taken from O(document).
+    type: list
+    elements: str
+    default: []
   hosts:
     description: The hosts table of the experiment, entries of node, substrate, index of the interface and address.
     type: list
@@ -421,6 +430,7 @@ accelerator_reason:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.benito.testbed.plugins.module_utils import guests as batch
 from ansible_collections.benito.testbed.plugins.module_utils.acceleration import choose
@@ -431,6 +441,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.guest_status import
 from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Surroundings
 from ansible_collections.benito.testbed.plugins.module_utils.options import (
     CONTROL_NET,
+    DOCUMENT,
     EXPERIMENT,
     INTERFACE,
     NUMBER,
@@ -440,6 +451,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.options import (
     difference,
     failures,
     open_experiment,
+    take_document,
 )
 from ansible_collections.benito.testbed.plugins.module_utils.qemu import Machine
 from ansible_collections.benito.testbed.plugins.module_utils.templates import CACHE, checked
@@ -521,7 +533,8 @@ def main():
     module = AnsibleModule(
         argument_spec={
             **EXPERIMENT,
-            "guests": {"type": "list", "elements": "dict", "required": True, "options": GUEST},
+            "guests": {"type": "list", "elements": "dict", "options": GUEST},
+            **DOCUMENT,
             "hosts": {"type": "list", "elements": "list", "default": []},
             "control": CONTROL_NET,
             "images": {"type": "dict", "default": {}},
@@ -537,10 +550,13 @@ def main():
             "command_wait": {"type": "int", "default": 10},
             "stop_timeout": {"type": "int", "default": 15},
         },
+        mutually_exclusive=[("guests", "document")],
+        required_one_of=[("guests", "document")],
         supports_check_mode=True,
     )
     params = module.params
     try:
+        take_document(module, ArgumentSpecValidator)
         guests = batch.distinct([Guest.from_options(entry) for entry in params["guests"]])
         rundir, lock = open_experiment(params, module.check_mode)
         with lock, Progress(rundir, module.check_mode) as progress:

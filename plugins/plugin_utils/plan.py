@@ -271,6 +271,7 @@ class Plan:
             "format": _FORMAT,
             "experiment": {"project": self.settings.project, "experiment": self.settings.experiment, "id": self.id},
             "pnode": place,
+            "kinds": sorted({node.kind for node in guests}),
             "switches": [
                 *({"name": name, "id": s.id, "ports": s.ports} for name, s in switches),
                 *({"name": f"{n.name}:{i.name}", "id": i.edge, "ports": EDGE_PORTS} for n in guests for i in n.interfaces if i.edge),

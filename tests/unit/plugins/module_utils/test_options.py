@@ -4,20 +4,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.options import (
+    TEXT,
     Progress,
     difference,
     failures,
     inform,
     open_experiment,
     remove_each,
+    take_document,
 )
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
 
@@ -148,3 +154,42 @@ def test_a_check_run_shows_no_progress(rundir: RunDir) -> None:
     with Progress(rundir, check=True) as progress:
         progress("busy")
         assert os.listdir(rundir.path) == before
+
+
+SPEC: dict[str, Any] = {
+    "guests": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"name": TEXT, "kind": {"type": "str"}, "cpus": {"type": "int", "default": 1}},
+    },
+    "hosts": {"type": "list", "elements": "list", "default": []},
+    "document": {"type": "json"},
+}
+
+
+def taken(document: str | None, *kinds: str) -> dict[str, Any]:
+    params = {"document": document, "kinds": list(kinds), "guests": ["as given"], "hosts": []}
+    take_document(SimpleNamespace(params=params, argument_spec=SPEC), ArgumentSpecValidator)
+    return params
+
+
+def test_without_a_document_nothing_is_taken_from_it() -> None:
+    assert taken(None)["guests"] == ["as given"]
+
+
+def test_a_document_gives_the_guests_of_the_kinds_and_what_else_the_module_has() -> None:
+    guests = [{"name": "a", "kind": "x"}, {"name": "b", "kind": "y", "cpus": 3}, {"name": "c", "kind": "z"}]
+    found = taken(json.dumps({"guests": guests, "hosts": [["a", "lan", 0, "10.0.0.1"]], "switches": [1]}), "x", "y")
+    assert found["guests"] == [{"name": "a", "kind": "x", "cpus": 1}, {"name": "b", "kind": "y", "cpus": 3}]
+    assert found["hosts"] == [["a", "lan", 0, "10.0.0.1"]] and "switches" not in found
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "{}", '{"guests": 3}', '{"guests": [3]}', '{"guests": [{}]}'])
+def test_a_document_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(HostError, match="document must be the JSON that the plan makes for a host"):
+        taken(text, "x")
+
+
+def test_a_document_is_checked_as_options_are() -> None:
+    with pytest.raises(HostError, match=r"document: .*(nose|name)"):
+        taken('{"guests": [{"nose": "a", "kind": "x"}]}', "x")

@@ -62,7 +62,7 @@ def test_document_has_the_fields_of_the_contract(planned):
     document = planned(STAR, {"n-0": {"startup": "echo hello"}}).document("pnode-0000")
     assert json.loads(json.dumps(document)) == document
     parts = {"switches", "shapers", "cables", "control", "shares", "share_server", "hosts", "guests"}
-    assert set(document) == {"format", "experiment", "pnode", *parts}
+    assert set(document) == {"format", "experiment", "pnode", "kinds", *parts}
     assert document["format"] == 1
     assert document["experiment"] == {"project": "testbed", "experiment": "star", "id": "testbed.star"}
     assert document["switches"] == [{"name": f"l{i}", "id": f"l{i}", "ports": 32} for i in range(3)]
