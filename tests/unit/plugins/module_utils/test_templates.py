@@ -38,7 +38,7 @@ def machine(kernel: tuple[str, str]) -> Machine:
 
 
 def key(guest: Guest, machine: Machine) -> str:
-    return templates.key_of(guest, machine, templates.inputs(machine))
+    return templates.key_of(guest, machine, templates.inputs(machine, CACHE))
 
 
 def test_guests_of_a_shape_have_one_template(make_guest: Callable[..., Guest], machine: Machine) -> None:
@@ -287,7 +287,7 @@ def put(cache: str, guest: Guest, machine: Machine, state: bytes) -> str:
     Path(f"{path}/memory").touch()
     os.truncate(f"{path}/memory", guest.memory << 20)
     os.chmod(f"{path}/memory", 0o666)
-    write_json(f"{path}/manifest.json", {"memory": guest.memory, "parts": templates.parts(path), **templates.inputs(machine)})
+    write_json(f"{path}/manifest.json", {"memory": guest.memory, "parts": templates.parts(path), **templates.inputs(machine, CACHE)})
     return path
 
 
