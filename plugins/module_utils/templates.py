@@ -48,6 +48,8 @@ MOST = 16
 SLACK, DISK_SLACK = 32, 256
 # What an image with a disk adds to a template.
 DISK = "disk.qcow2"
+# For how long, in seconds, nobody tries again by himself to make one that could not be made.
+REMEMBERED = 24 * 3600
 # What a template says and prints.
 LARGEST_LOG = 1 << 20
 TICK = 0.005
@@ -56,6 +58,10 @@ PIECE = 1 << 16
 
 class TemplateError(HostError):
     """There is no template, or no guest can be woken up from it; the text says why."""
+
+
+class NoSleep(TemplateError):
+    """The guest that was to become a template did not fall asleep in time: perhaps its image cannot."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +239,22 @@ def drafting(directory: str, key: str) -> Iterator[str]:
         os.close(descriptor)
 
 
+def failure(directory: str, key: str) -> str:
+    """Return the path of what is remembered of a template that could not be made."""
+    return f"{directory}/{key}.failed"
+
+
+def failed(directory: str, key: str) -> str:
+    """Return why a template could not be made, if it was tried lately; else nothing."""
+    path = failure(directory, key)
+    with contextlib.suppress(OSError):
+        if abs(time.time() - os.stat(path).st_mtime) < REMEMBERED:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        os.unlink(path)
+    return ""
+
+
 def is_at(descriptor: int, path: str) -> bool:
     """Tell whether a path leads to an open directory."""
     with contextlib.suppress(FileNotFoundError):
@@ -259,6 +281,9 @@ def ensure(rundir: RunDir, directory: str, guest: Guest, machine: Machine, patie
         home = f"{rundir.path}/templates/{key}"
         try:
             make(rundir, home, draft, guest, machine, patience)
+        except NoSleep as error:
+            write_file(failure(directory, key), str(error).encode())
+            raise
         finally:
             remove(home)
         if inputs(machine, directory) != made_with:
@@ -292,9 +317,11 @@ def make(rundir: RunDir, home: str, draft: str, guest: Guest, machine: Machine, 
         deadline = time.monotonic() + patience
         with monitor(path["qmp"], process, path["log"]) as qmp, line_to(path["agent"]):
             while not read(path["state"]).asleep:
-                if not alive(process) or time.monotonic() > deadline:
-                    why = "its QEMU has ended" if not alive(process) else f"it did not boot within {patience:.0f} s"
-                    raise TemplateError(f"{why}: {tail(path['console_log'], 1) or tail(path['log'], 1) or 'nothing on its console'}")
+                words = tail(path["console_log"], 1) or tail(path["log"], 1) or "nothing on its console"
+                if not alive(process):
+                    raise TemplateError(f"its QEMU has ended: {words}")
+                if time.monotonic() > deadline:
+                    raise NoSleep(f"it did not fall asleep within {patience:.0f} s: {words}")
                 time.sleep(0.05)
             settle(process)
             write_file(f"{draft}/state", save(qmp))
@@ -444,6 +471,8 @@ def tidy(directory: str, keep: str) -> None:
     """Throw away templates whose files have changed, those not used for longest if there are many, and what a crash has left."""
     old: list[tuple[float, str]] = []
     for entry in os.scandir(directory):
+        if entry.name.endswith(".failed"):
+            failed(directory, entry.name[: -len(".failed")])
         if not entry.is_dir(follow_symlinks=False) or entry.name == keep:
             continue
         if entry.name.startswith("."):
@@ -522,7 +551,11 @@ class Stock:
             elif self._wish == "warm":
                 self._obstacles[guest.id] = why
         for key, alike in shapes.items():
-            if worthwhile(self._wish, len(alike), find(self._directory, key) is not None):
+            there = find(self._directory, key) is not None
+            why = "" if there or self._wish == "warm" else failed(self._directory, key)
+            if why and worthwhile(self._wish, len(alike), there):
+                self._obstacles.update((guest.id, f"no template could be made lately: {why}") for guest in alike)
+            elif worthwhile(self._wish, len(alike), there):
                 self._keys.update((guest.id, key) for guest in alike)
                 machine = self._machines[alike[0].image]
                 self._making[key] = self._pool.submit(ensure, self._rundir, self._directory, alike[0], machine, self._patience)

@@ -318,25 +318,6 @@ def test_where_systemd_runs_a_guest_sleeps_when_that_is_done_and_wakes_up_as_ano
     assert sorted(said[3:]) == ["--no-block restart systemd-journald.service serial-getty@ttyS0.service", "restart ssh.service"]
 
 
-def test_a_clock_on_the_board_that_is_ahead_is_right(guest: Guest) -> None:
-    # Setting the clock of the machine that runs this is what no test may do: the agent is asked what it would set.
-    guest.write("sys/class/rtc/rtc0/since_epoch", "nonsense\n")
-    script = (GUEST / "benito-agent").read_text()
-    body = script[script.index("wake() {") : script.index("    while read -r let_go", script.index("wake() {"))] + "}\n"
-    for board, sent, wanted in (("100", "99", "@100"), ("100", "101", "@101"), ("", "101", "@101")):
-        clock = guest.root / "sys/class/rtc/rtc0/since_epoch"
-        clock.unlink(missing_ok=True)
-        if board:
-            clock.write_text(f"{board}\n")
-        said = subprocess.run(
-            [*guest.shell, "-c", f'state() {{ :; }}\ndate() {{ echo "$3" >&2; }}\nroot={guest.root} release=x\n{body}wake {sent}'],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert said.stderr == f"{wanted}\n"
-
-
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="ssh-keygen is not here")
 def test_without_a_key_from_the_host_sshd_gets_one_of_its_own(systemd: Guest) -> None:
     systemd.boot(FILES)

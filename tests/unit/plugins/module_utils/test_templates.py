@@ -169,7 +169,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, root_user: None, account: str) -> list
         assert os.listdir(draft) == []
         made.append(draft)
         time.sleep(0.2)
-        for name in ("memory", "state"):
+        for name in ("memory", "state", *(["disk.qcow2"] if machine.disk else [])):
             Path(f"{draft}/{name}").write_bytes(b"x" * 100)
 
     monkeypatch.setattr(templates, "make", make)
@@ -226,12 +226,21 @@ def test_a_failure_leaves_nothing(
     assert kept(cache) == []
 
 
-@pytest.mark.parametrize("damage", ["truncate", "write", "remove", "manifest"])
+@pytest.mark.parametrize("damage", ["truncate", "write", "remove", "manifest", "disk", "no disk"])
 def test_one_that_was_touched_is_made_again(
     rundir: RunDir, cache: str, make_guest: Callable[..., Guest], machine: Machine, fake: list[str], damage: str
 ) -> None:
+    machine = dataclasses.replace(machine, disk=machine.initrd)
     path = ensure(rundir, cache, make_guest(), machine).path
-    if damage == "truncate":
+    # Guests that took its disk as their own change nothing of it.
+    os.link(f"{path}/disk.qcow2", f"{rundir.root}/own")
+    assert ensure(rundir, cache, make_guest(), machine).disk == f"{path}/disk.qcow2"
+    assert len(fake) == 1
+    if damage == "disk":
+        Path(f"{path}/disk.qcow2").write_bytes(b"y" * 100)
+    elif damage == "no disk":
+        os.unlink(f"{path}/disk.qcow2")
+    elif damage == "truncate":
         os.truncate(f"{path}/state", 50)
     elif damage == "write":
         facts = os.stat(f"{path}/memory")
@@ -281,6 +290,37 @@ def test_a_full_disk_is_said_with_the_numbers(
     own_network(in_a_place_of_its_own)
 
 
+def test_a_disk_that_fills_up_meanwhile_leaves_nothing(
+    rundir: RunDir,
+    root: str,
+    make_guest: Callable[..., Guest],
+    machine: Machine,
+    fake: list[str],
+    own_network: Callable[[Callable[[], None]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = f"{root}/small"
+    os.makedirs(cache)
+
+    def fill(dummy: RunDir, home: str, draft: str, *rest: Any) -> None:
+        with open(f"{draft}/memory", "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 20))
+
+    monkeypatch.setattr(templates, "make", fill)
+
+    def in_a_place_of_its_own() -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=170m", "tmpfs", cache], check=True)
+        with Stock(rundir, cache, {"tiny": machine}, "warm", 1) as stock:
+            stock.order([make_guest()])
+            template, why = stock.take(make_guest())
+        assert template is None
+        assert why == "no template could be made: [Errno 28] No space left on device", why
+        assert kept(cache) == []
+
+    own_network(in_a_place_of_its_own)
+
+
 @pytest.fixture
 def lan(around: Surroundings, cache: str, root_user: None, account: str) -> Iterator[Surroundings]:
     """A switch, and a place for templates."""
@@ -294,9 +334,9 @@ def settings(start: str) -> batch.Pace:
 
 def test_a_kernel_that_does_not_sleep_makes_no_template(lan: Surroundings, make_guest: Callable[..., Guest], cache: str) -> None:
     guest = make_guest(memory=64)
-    with pytest.raises(TemplateError, match="it did not boot within 1 s"):
+    with pytest.raises(TemplateError, match="it did not fall asleep within 1 s"):
         templates.ensure(lan.rundir, cache, guest, lan.machines["tiny"], 1)
-    assert kept(cache) == []
+    assert kept(cache) == [f"{key(guest, lan.machines['tiny'])}.failed"]
     assert list(marked(lan.rundir.mark, f"{lan.rundir.path}/templates")) == []
     assert os.listdir(f"{lan.rundir.path}/templates") == []
 
@@ -305,7 +345,38 @@ def test_without_a_template_guests_are_booted_and_say_why(lan: Surroundings, mak
     [said] = batch.started(lan, [make_guest(memory=64)], settings("warm"), check=False)
     assert said["start"] == "cold"
     record = read_json(qemu.files(lan.rundir, make_guest())["record"])
-    assert record["remark"].startswith("booted, not woken up: no template could be made: it did not boot within 3 s")
+    assert record["remark"].startswith("booted, not woken up: no template could be made: it did not fall asleep within 3 s")
+
+
+def test_what_does_not_sleep_is_not_tried_again_and_again(
+    rundir: RunDir, cache: str, make_guest: Callable[..., Guest], machine: Machine, fake: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guests = [make_guest(f"n-{i}") for i in range(templates.PAYS)]
+    make = templates.make
+
+    def fail(*dummy: Any) -> None:
+        fake.append("tried")
+        raise templates.NoSleep("it did not fall asleep")
+
+    def wake_up(wish: str) -> tuple[bool, str]:
+        with Stock(rundir, cache, {"tiny": machine}, wish, 1) as stock:
+            stock.order(guests)
+            template, why = stock.take(guests[0])
+        return template is not None, why
+
+    monkeypatch.setattr(templates, "make", fail)
+    assert wake_up("auto") == (False, "no template could be made: it did not fall asleep")
+    assert wake_up("auto") == (False, "no template could be made lately: it did not fall asleep")
+    assert len(fake) == 1
+    # Who wants it tries again, and another image is another matter.
+    assert wake_up("warm") == (False, "no template could be made: it did not fall asleep")
+    assert len(fake) == 2
+    path = templates.failure(cache, key(guests[0], machine))
+    os.utime(path, (1, 1))
+    templates.tidy(cache, "")
+    assert kept(cache) == []
+    monkeypatch.setattr(templates, "make", make)
+    assert wake_up("auto") == (True, "")
 
 
 def test_guests_with_a_disk_of_their_own_are_booted_from_it_and_say_why(lan: Surroundings, make_guest: Callable[..., Guest]) -> None:
@@ -482,4 +553,4 @@ def test_a_killed_run_leaves_what_swapout_and_the_next_run_find(lan: Surrounding
         templates.ensure(lan.rundir, cache, guest, machine, 0.5)
     assert left() == []
     assert not alive(stray)
-    assert kept(cache) == []
+    assert kept(cache) == [f"{key(guest, machine)}.failed"]
