@@ -169,8 +169,8 @@ def processor() -> str:
 
 def key_of(guest: Guest, machine: Machine, made_with: Mapping[str, Any]) -> str:
     """Return the key of the template for a guest. ``made_with`` are the machine's `inputs`."""
-    # Where the files lie does not matter, only what is in them.
-    nowhere = replace(machine, kernel="", initrd="", disk="disk" if machine.disk else "")
+    # Where the files lie does not matter, only what is in them; but the template's disk says over which it lies.
+    nowhere = replace(machine, kernel="", initrd="")
     argv = template_command("", shape(guest, ""), nowhere, "own")
     content = [digest for dummy, digest in made_with["files"]]
     whole = [RECIPE, argv, memory_options(guest.memory, type="memfd", share=True), content, made_with["processor"]]

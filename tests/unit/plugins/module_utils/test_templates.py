@@ -111,6 +111,8 @@ def test_the_same_files_elsewhere_make_the_same_template(make_guest: Callable[..
     other = dataclasses.replace(machine, kernel=moved[0], initrd=moved[1])
     os.utime(moved[0], (1, 1))
     assert key(make_guest(), other) == key(make_guest(), machine)
+    disks_there = [dataclasses.replace(machine, disk=path) for path in (machine.initrd, moved[1])]
+    assert key(make_guest(), disks_there[0]) != key(make_guest(), disks_there[1])
 
 
 def test_a_file_that_cannot_be_read_is_named(make_guest: Callable[..., Guest], machine: Machine) -> None:
