@@ -25,7 +25,18 @@ from typing import Any
 from . import debian_packages as debian
 from . import image_store
 from .debian_packages import PackageError
-from .image_parts import KERNEL_PACKAGE, TOOL_PACKAGES, Unpacked, copy, kernel_package, pack, require_debian, unpack_kernel
+from .image_parts import (
+    KERNEL_PACKAGE,
+    TOOL_PACKAGES,
+    Unpacked,
+    copy,
+    kernel_package,
+    pack,
+    put,
+    read_guest_files,
+    require_debian,
+    unpack_kernel,
+)
 from .image_store import DISK, Image, listing
 
 NAME = "debian"
@@ -168,7 +179,12 @@ LINKS = {"var/containers": "benito"}
 DIRECTORIES = ("root/.ssh", "var/benito/config/route", "var/benito/log", "var/emulab/boot")
 
 
-def recipe_key(guest_files: Path) -> str:
+def read_files(directory: Path) -> dict[str, bytes]:
+    """Return the guest's own files that an image is made with, by name."""
+    return read_guest_files(directory, (*GUEST_FILES, FIRST_FILE))
+
+
+def recipe_key(guest_files: Mapping[str, bytes]) -> str:
     """Return the key of the image that this builder makes with these guest files on this host."""
     recipe: dict[str, Any] = {
         "builder": BUILDER,
@@ -186,10 +202,7 @@ def recipe_key(guest_files: Path) -> str:
         "directories": DIRECTORIES,
     }
     for name, (place, mode) in {**GUEST_FILES, FIRST_FILE: ("init", 0o755)}.items():
-        try:
-            recipe[f"file {place} {mode:o}"] = hashlib.sha256((guest_files / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise PackageError(f"the guest's file {guest_files / name} cannot be read: {error.strerror}") from error
+        recipe[f"file {place} {mode:o}"] = hashlib.sha256(guest_files[name]).hexdigest()
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -206,7 +219,7 @@ def release(path: str = "/etc/os-release") -> str:
     return name
 
 
-def ensure(cache: Path, guest_files: Path, refresh: bool = False) -> tuple[Image, bool]:
+def ensure(cache: Path, guest_files: Mapping[str, bytes], refresh: bool = False) -> tuple[Image, bool]:
     """Return the image for these guest files, built if need be, and whether anything changed.
 
     ``refresh`` asks apt again and builds a new one when a package has a newer version.
@@ -221,7 +234,7 @@ def outdated(image: Image) -> bool:
     return any(package["name"] in today and today[package["name"]].version != package["version"] for package in image.packages)
 
 
-def build(cache: Path, key: str, guest_files: Path) -> Image:
+def build(cache: Path, key: str, guest_files: Mapping[str, bytes]) -> Image:
     """Build the image and put it in its place. The caller holds the lock."""
     require_debian(NAME)
     for tool, package in {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs"}.items():
@@ -249,7 +262,7 @@ def build(cache: Path, key: str, guest_files: Path) -> Image:
         unpacked = Unpacked(source)
         copy(unpacked.only("busybox-static/**/bin/busybox"), first, "bin/busybox", 0o755)
         (first / "bin/sh").symlink_to("busybox")
-        copy(guest_files / FIRST_FILE, first, "init", 0o755)
+        put(guest_files[FIRST_FILE], first, "init", 0o755)
         first_modules(root / "usr/lib/modules" / version, first)
         pack(unpacked, first, image / "initramfs")
         packages = installed(root, kernel)
@@ -288,7 +301,7 @@ def install(root: Path, targets: Iterable[Mapping[str, str]]) -> None:
     debian.run([*together, *command, release(), str(root), *files], name="mmdebstrap")
 
 
-def lay_out(root: Path, guest_files: Path, targets: Iterable[Mapping[str, str]]) -> None:
+def lay_out(root: Path, guest_files: Mapping[str, bytes], targets: Iterable[Mapping[str, str]]) -> None:
     """Make an installed system a guest's: its files and units, and nothing that guests would share or that is the host's."""
     for pattern in REMOVED:
         for path in root.glob(pattern):
@@ -301,7 +314,7 @@ def lay_out(root: Path, guest_files: Path, targets: Iterable[Mapping[str, str]])
     for name, text in {**FILES, "etc/apt/sources.list": sources_list(targets, root)}.items():
         write(root, name, text)
     for name, (place, mode) in GUEST_FILES.items():
-        copy(guest_files / name, root, place, mode)
+        put(guest_files[name], root, place, mode)
     units = root / "etc/systemd/system"
     masked = [units / unit for unit in MASKED]
     masked += [root / f"etc/systemd/system-generators/systemd-{name}-generator" for name in MASKED_GENERATORS]

@@ -7,6 +7,7 @@ One guest's failure never hides the others: each has a result of its own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -16,12 +17,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Callable
 
-from . import host_links, qemu
+from . import disks, host_links, qemu
 from .boot_state import read
 from .errors import HostError
 from .guest import Guest
 from .guest_status import describe, diagnose, known, panic, plugged, unplugged
-from .lifecycle import Surroundings, archive, discard, halt, launch, mark_stopped, process_of, reconfigure, wake
+from .lifecycle import Surroundings, archive, discard, halt, launch, mark_stopped, mark_woken, never_woken, process_of, reconfigure, wake
 from .options import remove_each
 from .processes import Process, ProcessError
 from .rundir import RunDir, read_json
@@ -30,6 +31,8 @@ from .templates import Stock, cold_part
 TICK = 0.05
 # Seconds after which a guest that was woken up and has not said anything is taken for one that never will.
 SILENCE = 30.0
+# Why a guest is booted although it could be woken up.
+OWN_DISK = "it has a disk of its own from an earlier start"
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def compare(around: Surroundings, guest: Guest, ports: Mapping[str, Mapping[int,
         return Job(guest, "start", "not there")
     if not process:
         return Job(guest, "start", "stopped" if record.get("wanted") == "stopped" else "dead")
-    if cold_part(process.argv) != qemu.command(around.rundir, guest, around.machines[guest.image]):
+    layered = "layer" in (record.get("disk") or {})
+    if cold_part(process.argv) != qemu.command(around.rundir, guest, around.machines[guest.image], layered):
         return Job(guest, "start", "changed", process=process)
     if guest.control and not host_links.exists(guest.control.tap):
         return Job(guest, "start", "its control interface is gone", process=process)
@@ -90,7 +94,7 @@ def compare(around: Surroundings, guest: Guest, ports: Mapping[str, Mapping[int,
     said = read(path["state"])
     if not os.path.exists(path["key"]):
         return Job(guest, "start", "its host key is gone", process=process)
-    if record.get("start") == "warm" and not said.boots:
+    if never_woken(around.rundir, guest.id):
         return Job(guest, "start", "it was never woken up", process=process)
     key = archive(around, guest)[0]
     if said.booted and said.configured != key:
@@ -127,7 +131,7 @@ def started(around: Surroundings, guests: Sequence[Guest], pace: Pace, check: bo
     for job in booting:
         job.since = time.monotonic()
     with Stock(around.rundir, around.templates, around.machines, pace.start, pace.boot_timeout) as stock:
-        stock.order([job.guest for job in waiting])
+        stock.order([job.guest for job in waiting], {job.guest.id: OWN_DISK for job in waiting if has_own_disk(around, job.guest)})
         boot(around, waiting, booting, jobs, pace, stock)
     await_addresses(around.rundir, [job for job in jobs if job.action == "start" and not job.failure], pace)
     await_commands(around.rundir, [job for job in jobs if job.action == "start" and not job.failure], pace)
@@ -136,6 +140,14 @@ def started(around: Surroundings, guests: Sequence[Guest], pace: Pace, check: bo
             job.failure = "it was up, and its process is gone"
     ports = plugged(around.rundir)
     return [result(around.rundir, job, ports) for job in jobs]
+
+
+def has_own_disk(around: Surroundings, guest: Guest) -> bool:
+    """Tell whether a guest has a disk from an earlier start, which is not its template's."""
+    path = qemu.files(around.rundir, guest)
+    with contextlib.suppress(HostError):
+        return not never_woken(around.rundir, guest.id) and disks.keeps(path, around.machines[guest.image], read_json(path["record"]))
+    return False
 
 
 def keeps_files(rundir: RunDir, job: Job) -> bool:
@@ -230,6 +242,8 @@ def settled(rundir: RunDir, job: Job, pace: Pace) -> bool:
     """Tell whether a guest has booted or failed for good."""
     path = qemu.files(rundir, job.guest)
     said = read(path["state"])
+    if said.boots:
+        mark_woken(rundir, job.guest.id)
     if said.booted:
         # A guest says so whatever became of its configuration: without one it is of no use to the experiment.
         if not said.configured and job.process:

@@ -12,6 +12,7 @@ import shutil
 import struct
 import subprocess
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import debian_packages as debian
@@ -39,6 +40,17 @@ def kernel_package() -> dict[str, debian.Package]:
     if not kernels:
         raise PackageError(f"{KERNEL_PACKAGE} names no kernel package")
     return debian.require(kernels[:1])
+
+
+def read_guest_files(directory: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """Return the guest's own files by name, read once: what the key of an image says of them is what gets into it."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = (directory / name).read_bytes()
+        except OSError as error:
+            raise PackageError(f"the guest's file {directory / name} cannot be read: {error.strerror}") from error
+    return found
 
 
 class Unpacked:
@@ -80,13 +92,26 @@ def copy(original: Path, root: Path, name: str, mode: int = 0o644) -> None:
 
     Names come out of packages, and the image's own links point to absolute paths: nothing may be written outside of ``root``.
     """
+    target = place(root, name)
+    shutil.copyfile(original, target)
+    target.chmod(mode)
+
+
+def put(content: bytes, root: Path, name: str, mode: int = 0o644) -> None:
+    """Write a file to a relative path below ``root``, as `copy` does."""
+    target = place(root, name)
+    target.write_bytes(content)
+    target.chmod(mode)
+
+
+def place(root: Path, name: str) -> Path:
+    """Return the path of a file below ``root``, whose directory is made if need be. Raises PackageError."""
     target = root / name
     base = os.path.realpath(root)
     if os.path.commonpath([base, os.path.realpath(target)]) != base:
         raise PackageError(f"{name} would be written outside of the image")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(original, target)
-    target.chmod(mode)
+    return target
 
 
 def with_dependencies(modules: dict[str, bytes], wanted: re.Pattern[str]) -> list[str]:

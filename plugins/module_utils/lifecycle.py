@@ -8,15 +8,13 @@ import contextlib
 import os
 import signal
 import socket
-import struct
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import host_links, qemu
-from .accounts import account, groups
+from . import disks, host_links, qemu
+from .accounts import account
 from .boot_state import read
 from .guest import Guest
 from .guest_config import config_files, pack
@@ -85,8 +83,11 @@ def launch(around: Surroundings, guest: Guest, template: Template | None = None,
     for stray in marked(rundir.mark, f"{path['home']}/"):
         stop(stray, first=signal.SIGKILL)
     machine, record = around.machines[guest.image], read_json(path["record"])
+    if never_woken(rundir, guest.id):
+        # What is on its disk is its template's, not its own.
+        record = {}
     public_key = prepare(around, guest)
-    disk = lay_disk(path["disk"], machine, record)
+    disk = disks.lay(path, machine, record, template.disk if template else "")
     for leftover in ("qmp", "agent", "console", "console_log", "state"):
         remove(path[leftover])
     key, content = archive(around, guest)
@@ -96,8 +97,8 @@ def launch(around: Surroundings, guest: Guest, template: Template | None = None,
         if guest.control and around.control:
             host_links.add_tap(guest.control.tap, around.control["bridge"], rundir.mark)
             handles.append(host_links.open_tap(guest.control.tap))
-        argv = qemu.command(rundir, guest, machine) + (template.options() if template else [])
-        largest = LARGEST_LOG + most_written(machine)
+        argv = qemu.command(rundir, guest, machine, layered="layer" in disk) + (template.options() if template else [])
+        largest = LARGEST_LOG + disks.most_written(machine)
         process = spawn(argv, mark=rundir.mark, log=path["log"], user=ACCOUNT, unit="benito-guest", handles=handles, largest=largest)
     finally:
         for handle in handles:
@@ -113,6 +114,7 @@ def launch(around: Surroundings, guest: Guest, template: Template | None = None,
         "disk": disk,
         "wanted": "started",
         "start": "warm" if template else "cold",
+        "woken": not template,
         "remark": remark,
     }
     write_json(path["record"], record)
@@ -136,44 +138,17 @@ def wake(around: Surroundings, guest: Guest, template: Template, process: Proces
     return connection
 
 
-def lay_disk(path: str, machine: qemu.Machine, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a guest a disk of its own over its image's; return what the image's is known by. Raises ProcessError.
-
-    What the guest wrote earlier is kept as long as the image's disk is the one that it was written over. QEMU's own tool makes the disk,
-    as the account that owns the place: what may lie there is not root's business.
-    """
-    if not machine.disk:
-        remove(path)
-        return {}
-    try:
-        facts = os.stat(machine.disk)
-    except OSError as error:
-        raise ProcessError(f"the disk {machine.disk} of its image cannot be used: {error.strerror}") from error
-    base = {"path": machine.disk, "format": machine.disk_format, "size": facts.st_size, "time": facts.st_mtime_ns}
-    if record.get("disk") == base and os.path.lexists(path):
-        return base
-    remove(path)
-    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", machine.disk_format, "-b", machine.disk, path]
-    identity: dict[str, Any] = {"user": account(ACCOUNT).pw_uid, "group": account(ACCOUNT).pw_gid, "extra_groups": groups(ACCOUNT)}
-    try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd="/", **identity)
-    except OSError as error:
-        raise ProcessError(f"qemu-img cannot be run: {error.strerror}; the package qemu-utils has it") from error
-    if done.returncode:
-        raise ProcessError(f"its disk cannot be made: {' '.join(done.stderr.split())}")
-    return base
+def never_woken(rundir: RunDir, id_: str) -> bool:
+    """Tell whether a guest was to be woken up, and never said that it was."""
+    home = rundir.guest(id_)
+    return not read_json(f"{home}/launch.json").get("woken", True) and not read(f"{home}/io/state").boots
 
 
-def most_written(machine: qemu.Machine) -> int:
-    """Return how large a guest's own disk can get, in bytes: all of what it sees, and the tables to find it."""
-    if not machine.disk:
-        return 0
-    size = os.stat(machine.disk).st_size
-    if machine.disk_format == "qcow2":
-        with open(machine.disk, "rb") as file:
-            header = file.read(32)
-        size = struct.unpack(">Q", header[24:32])[0] if len(header) == 32 and header.startswith(b"QFI\xfb") else 0
-    return size + size // 64
+def mark_woken(rundir: RunDir, id_: str) -> None:
+    """Remember that a guest has woken up: what it says of itself does not go back for ever."""
+    path = f"{rundir.guest(id_)}/launch.json"
+    if not read_json(path).get("woken", True):
+        write_json(path, {**read_json(path), "woken": True})
 
 
 def write_config(path: str, content: bytes) -> None:

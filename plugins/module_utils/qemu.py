@@ -65,12 +65,14 @@ def files_in(home: str) -> dict[str, str]:
         "console_log": f"{home}/io/console.log",
         "state": f"{home}/io/state",
         "disk": f"{home}/io/disk.qcow2",
+        "layer": f"{home}/template.qcow2",
     }
 
 
-def command(rundir: RunDir, guest: Guest, machine: Machine) -> list[str]:
-    """Return the argument vector of a guest."""
+def command(rundir: RunDir, guest: Guest, machine: Machine, layered: bool = False) -> list[str]:
+    """Return the argument vector of a guest. ``layered``: its disk lies over that of a template."""
     path = files(rundir, guest)
+    disk = _disk(path["disk"], machine, path["layer"] if layered else "")
     wires = [_netdev(type="tap", id="control", fd=str(TAP_HANDLE))] if guest.control else []
     for index in range(len(guest.nics)):
         # A hub between interface and plug: the plug can be pulled and put into another switch while the guest runs.
@@ -80,19 +82,22 @@ def command(rundir: RunDir, guest: Guest, machine: Machine) -> list[str]:
         *("-name", f"guest={guest.id}"),
         *("-uuid", str(uuid.uuid5(uuid.NAMESPACE_URL, f"benito:{rundir.mark}/{guest.name}"))),
         *("-fw_cfg", f"name=opt/benito/config,file={path['config']}"),
-        *_machine(path, guest, machine, wires),
+        *_machine(path, guest, machine, wires, disk),
     ]
 
 
-def template_command(home: str, guest: Guest, machine: Machine) -> list[str]:
+def template_command(home: str, guest: Guest, machine: Machine, disk: str) -> list[str]:
     """Return the argument vector of the same machine without a name, a configuration and plugs, with its sockets below ``home``."""
     wires = [_hub("control", 0)] if guest.control else []
     wires += [_hub(f"nic{index}", index + 1) for index in range(len(guest.nics))]
-    return ["qemu-system-x86_64", "-name", "guest=template", *_machine(files_in(home), guest, machine, wires)]
+    return ["qemu-system-x86_64", "-name", "guest=template", *_machine(files_in(home), guest, machine, wires, _disk(disk, machine))]
 
 
-def _machine(path: Mapping[str, str], guest: Guest, machine: Machine, wires: Sequence[list[str]]) -> list[str]:
-    """Return the words for everything that a guest sees of its machine. ``wires`` are the backends of its interfaces, in their order."""
+def _machine(path: Mapping[str, str], guest: Guest, machine: Machine, wires: Sequence[list[str]], disk: Sequence[str]) -> list[str]:
+    """Return the words for everything that a guest sees of its machine.
+
+    ``wires`` are the backends of its interfaces, in their order, ``disk`` the words for its disk.
+    """
     kvm = machine.accelerator == "kvm"
     argv = [
         *("-machine", "pc,usb=off,graphics=off,vmport=off"),
@@ -110,7 +115,7 @@ def _machine(path: Mapping[str, str], guest: Guest, machine: Machine, wires: Seq
         *("-serial", "chardev:console"),
         *("-chardev", f"file,id=state,path={path['state']},append=on"),
         *_socket("config", path["agent"]),
-        *(_disk(path["disk"], machine) if machine.disk else _device(driver="virtio-rng-pci")),
+        *(disk or _device(driver="virtio-rng-pci")),
         *_device(driver="virtio-serial-pci"),
         *_device(driver="virtserialport", chardev="state", name="benito.state"),
         *_device(driver="virtserialport", chardev="config", name="benito.config"),
@@ -133,15 +138,26 @@ def _machine(path: Mapping[str, str], guest: Guest, machine: Machine, wires: Seq
     return argv
 
 
-def _disk(path: str, machine: Machine) -> list[str]:
-    """Return the guest's disk, over the image's. Formats are said, not guessed: a guest may write what looks like another one."""
-    below = {"driver": machine.disk_format, "read-only": True, "file": {"driver": "file", "filename": machine.disk, "read-only": True}}
+def _disk(path: str, machine: Machine, layer: str = "") -> list[str]:
+    """Return the guest's disk, over the image's, if that has one, perhaps with another layer between.
+
+    Formats are said, not guessed: a guest may write what looks like another one.
+    """
+    if not machine.disk:
+        return []
+    below = _lower(machine.disk_format, machine.disk)
+    if layer:
+        below = {**_lower("qcow2", layer), "backing": below}
     disk = {"driver": "qcow2", "node-name": "disk", "discard": "unmap", "file": {"driver": "file", "filename": path}, "backing": below}
     return [
         *("-blockdev", _json(disk)),
         *_device(driver="virtio-blk-pci", drive="disk", addr=f"{DISK_SLOT:#x}.0", multifunction=True),
         *_device(driver="virtio-rng-pci", addr=f"{DISK_SLOT:#x}.1", multifunction=True),
     ]
+
+
+def _lower(format: str, path: str) -> dict[str, Any]:
+    return {"driver": format, "read-only": True, "file": {"driver": "file", "filename": path, "read-only": True}}
 
 
 def plugs(rundir: RunDir, guest: Guest, index: int) -> list[dict[str, Any]]:

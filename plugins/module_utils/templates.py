@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Templates: guests that were booted once, without an identity, and put to sleep, for others of the same shape to be woken up from.
 
-A template is a directory KEY with ``memory``, which clones map copy-on-write, ``state``, of the devices, and ``manifest.json``. KEY is a
-hash of everything that a sleeping guest knows: the files it was booted from, QEMU, the processor, the machine with its number and kind
-of devices. It is made in a directory .KEY beside its place, which is also the lock, and renamed when it is whole; one that is not as its
+A template is a directory KEY with ``memory``, which clones map copy-on-write, ``state``, of the devices, ``manifest.json``, and for an
+image with a disk ``disk.qcow2``, which has what the template wrote there, and over which clones write. KEY is a hash of everything that a
+sleeping guest knows: the content of the files it was booted from and of QEMU, the processor, the machine with its number and kind of
+devices. It is made in a directory .KEY beside its place, which is also the lock, and renamed when it is whole; one that is not as its
 manifest says, or that does not load, is thrown away. It has nothing of an experiment: no name, no key, no network.
 """
 
@@ -25,8 +26,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from . import disks
 from .accounts import account
 from .boot_state import read
+from .digests import digests
 from .errors import HostError
 from .guest import Guest
 from .processes import Process, alive, marked, spawn, stop, tail
@@ -36,13 +39,17 @@ from .rundir import ACCOUNT, PASSAGE, RunDir, own_directory, passage, read_json,
 
 CACHE = "/var/cache/benito/templates"
 # Raise this when the same inputs would give another template.
-RECIPE = 1
+RECIPE = 2
 # A template takes as long as a guest that is booted, and a little: it pays from this number of guests on, if no later swap-in uses it.
 PAYS = 3
 # How many are kept.
 MOST = 16
-# MB beside the memory.
-SLACK = 32
+# MB beside the memory, and beside that for what is written to a disk.
+SLACK, DISK_SLACK = 32, 256
+# What an image with a disk adds to a template.
+DISK = "disk.qcow2"
+# For how long, in seconds, nobody tries again by himself to make one that could not be made.
+REMEMBERED = 24 * 3600
 # What a template says and prints.
 LARGEST_LOG = 1 << 20
 TICK = 0.005
@@ -53,13 +60,21 @@ class TemplateError(HostError):
     """There is no template, or no guest can be woken up from it; the text says why."""
 
 
+class NoSleep(TemplateError):
+    """The guest that was to become a template did not fall asleep in time: perhaps its image cannot."""
+
+
 @dataclass(frozen=True)
 class Template:
-    """A whole template. ``size`` is the guests' memory in MB, ``state`` the devices' state with the MACs of the template."""
+    """A whole template.
+
+    ``size`` is the guests' memory in MB, ``state`` the devices' state with the MACs of the template, ``disk`` the path of its disk.
+    """
 
     path: str
     size: int
     state: bytes
+    disk: str = ""
 
     def options(self) -> list[str]:
         """Return the words that make a command line of this shape a clone's, at its end."""
@@ -129,22 +144,20 @@ def checked(directory: str) -> str:
     return directory
 
 
-def facts(path: str) -> list[Any]:
-    """Return what a file is known by."""
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        raise TemplateError(f"{path} cannot be read: {error.strerror}") from error
-    return [path, found.st_size, found.st_mtime_ns]
+def inputs(machine: Machine, directory: str) -> dict[str, Any]:
+    """Return what a template is made with, beside its shape: files, each with its digest, and the host's processor.
 
-
-def inputs(machine: Machine) -> dict[str, Any]:
-    """Return what a template is made with, beside its shape: files, and the host's processor."""
+    Digests are remembered in the ``directory`` of templates. Raises TemplateError.
+    """
     program = shutil.which("qemu-system-x86_64")
     if not program:
         raise TemplateError("there is no qemu-system-x86_64 on this host: the package qemu-system-x86 has it")
     paths = [path for path in (machine.kernel, machine.initrd, machine.disk, os.path.realpath(program)) if path]
-    return {"files": [facts(path) for path in paths], "processor": processor()}
+    found = digests(directory, paths)
+    missing = [path for path in paths if path not in found]
+    if missing:
+        raise TemplateError(f"{missing[0]} cannot be read")
+    return {"files": [[path, found[path]] for path in paths], "processor": processor()}
 
 
 def processor() -> str:
@@ -156,8 +169,11 @@ def processor() -> str:
 
 def key_of(guest: Guest, machine: Machine, made_with: Mapping[str, Any]) -> str:
     """Return the key of the template for a guest. ``made_with`` are the machine's `inputs`."""
-    argv = template_command("", shape(guest, ""), machine)
-    whole = [RECIPE, argv, memory_options(guest.memory, type="memfd", share=True), made_with]
+    # Where the files lie does not matter, only what is in them; but the template's disk says over which it lies.
+    nowhere = replace(machine, kernel="", initrd="")
+    argv = template_command("", shape(guest, ""), nowhere, "own")
+    content = [digest for dummy, digest in made_with["files"]]
+    whole = [RECIPE, argv, memory_options(guest.memory, type="memfd", share=True), content, made_with["processor"]]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:16]
 
 
@@ -169,8 +185,9 @@ def find(directory: str, key: str) -> Template | None:
     try:
         manifest = read_json(f"{path}/manifest.json")
         if manifest.get("parts") == parts(path):
+            disk = f"{path}/{DISK}" if DISK in manifest["parts"] else ""
             with open(f"{path}/state", "rb") as file:
-                found = Template(path, int(manifest["memory"]), file.read())
+                found = Template(path, int(manifest["memory"]), file.read(), disk)
             os.utime(path)
             return found
     except (OSError, KeyError, ValueError):
@@ -185,6 +202,9 @@ def parts(path: str) -> dict[str, list[int]]:
     for name in ("memory", "state"):
         status = os.stat(f"{path}/{name}")
         found[name] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    if os.path.exists(f"{path}/{DISK}"):
+        # Its inode changes with each guest that takes it as its own.
+        found[DISK] = disks.facts(f"{path}/{DISK}")
     return found
 
 
@@ -219,6 +239,22 @@ def drafting(directory: str, key: str) -> Iterator[str]:
         os.close(descriptor)
 
 
+def failure(directory: str, key: str) -> str:
+    """Return the path of what is remembered of a template that could not be made."""
+    return f"{directory}/{key}.failed"
+
+
+def failed(directory: str, key: str) -> str:
+    """Return why a template could not be made, if it was tried lately; else nothing."""
+    path = failure(directory, key)
+    with contextlib.suppress(OSError):
+        if abs(time.time() - os.stat(path).st_mtime) < REMEMBERED:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        os.unlink(path)
+    return ""
+
+
 def is_at(descriptor: int, path: str) -> bool:
     """Tell whether a path leads to an open directory."""
     with contextlib.suppress(FileNotFoundError):
@@ -228,7 +264,7 @@ def is_at(descriptor: int, path: str) -> bool:
 
 def ensure(rundir: RunDir, directory: str, guest: Guest, machine: Machine, patience: float) -> Template:
     """Return the template for a guest, made if need be. Raises TemplateError, ProcessError, QmpError, OSError."""
-    made_with = inputs(machine)
+    made_with = inputs(machine, directory)
     key = key_of(guest, machine, made_with)
     found = find(directory, key)
     if found:
@@ -239,14 +275,18 @@ def ensure(rundir: RunDir, directory: str, guest: Guest, machine: Machine, patie
             return found
         space = os.statvfs(directory)
         free = space.f_bavail * space.f_frsize >> 20
-        if free < guest.memory + SLACK:
-            raise TemplateError(f"{directory} has {free} MB free, and a template takes up to {guest.memory + SLACK} MB")
+        wanted = guest.memory + SLACK + (DISK_SLACK if machine.disk else 0)
+        if free < wanted:
+            raise TemplateError(f"{directory} has {free} MB free, and a template takes up to {wanted} MB")
         home = f"{rundir.path}/templates/{key}"
         try:
             make(rundir, home, draft, guest, machine, patience)
+        except NoSleep as error:
+            write_file(failure(directory, key), str(error).encode())
+            raise
         finally:
             remove(home)
-        if inputs(machine) != made_with:
+        if inputs(machine, directory) != made_with:
             raise TemplateError("what it is made with changed meanwhile")
         write_json(f"{draft}/manifest.json", {"memory": guest.memory, "parts": parts(draft), **made_with})
         os.rename(draft, f"{directory}/{key}")
@@ -265,17 +305,23 @@ def make(rundir: RunDir, home: str, draft: str, guest: Guest, machine: Machine, 
     own_directory(path["io"], ACCOUNT)
     for stray in marked(rundir.mark, f"{home}/"):
         stop(stray, first=signal.SIGKILL)
+    disk = f"{draft}/{DISK}" if machine.disk else ""
+    if disk:
+        own_file(disk)
+        disks.create(disk, machine.disk, machine.disk_format)
     # Not in the file at once: a disk that is full would kill the guest, and one that is slow would slow it down.
-    argv = template_command(home, shape(guest, home), machine) + memory_options(guest.memory, type="memfd", share=True)
-    largest = (guest.memory << 20) + LARGEST_LOG
+    argv = template_command(home, shape(guest, home), machine, disk) + memory_options(guest.memory, type="memfd", share=True)
+    largest = max(guest.memory << 20, disks.most_written(machine)) + LARGEST_LOG
     process = spawn(argv, mark=rundir.mark, log=path["log"], user=ACCOUNT, unit="benito-template", largest=largest)
     try:
         deadline = time.monotonic() + patience
         with monitor(path["qmp"], process, path["log"]) as qmp, line_to(path["agent"]):
             while not read(path["state"]).asleep:
-                if not alive(process) or time.monotonic() > deadline:
-                    why = "its QEMU has ended" if not alive(process) else f"it did not boot within {patience:.0f} s"
-                    raise TemplateError(f"{why}: {tail(path['console_log'], 1) or tail(path['log'], 1) or 'nothing on its console'}")
+                words = tail(path["console_log"], 1) or tail(path["log"], 1) or "nothing on its console"
+                if not alive(process):
+                    raise TemplateError(f"its QEMU has ended: {words}")
+                if time.monotonic() > deadline:
+                    raise NoSleep(f"it did not fall asleep within {patience:.0f} s: {words}")
                 time.sleep(0.05)
             settle(process)
             write_file(f"{draft}/state", save(qmp))
@@ -283,9 +329,20 @@ def make(rundir: RunDir, home: str, draft: str, guest: Guest, machine: Machine, 
             qmp.execute("quit")
     finally:
         stop(process, patience=5.0, first=signal.SIGTERM)
-    for name in ("memory", "state"):
+    if disk:
+        disks.protect(disk)
+    for name in os.listdir(draft):
         with open(f"{draft}/{name}", "rb") as file:
             os.fsync(file.fileno())
+
+
+def own_file(path: str) -> None:
+    """Make a file that the guests' account may write to, where it may make none."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchown(descriptor, account(ACCOUNT).pw_uid, account(ACCOUNT).pw_gid)
+    finally:
+        os.close(descriptor)
 
 
 def copy_memory(process: Process, path: str) -> None:
@@ -413,26 +470,29 @@ def monitor(path: str, process: Process, log: str, patience: float = 20.0) -> Qm
 def tidy(directory: str, keep: str) -> None:
     """Throw away templates whose files have changed, those not used for longest if there are many, and what a crash has left."""
     old: list[tuple[float, str]] = []
-    for name in os.listdir(directory):
-        path = f"{directory}/{name}"
-        if name.startswith("."):
-            abandon(path)
-        elif name != keep:
-            files = read_json(f"{path}/manifest.json").get("files")
-            if isinstance(files, list) and files and all(unchanged(entry) for entry in files):
-                with contextlib.suppress(FileNotFoundError):
-                    old.append((os.stat(path).st_mtime, path))
-            else:
-                discard(path)
+    for entry in os.scandir(directory):
+        if entry.name.endswith(".failed"):
+            failed(directory, entry.name[: -len(".failed")])
+        if not entry.is_dir(follow_symlinks=False) or entry.name == keep:
+            continue
+        if entry.name.startswith("."):
+            abandon(entry.path)
+        elif unchanged(directory, read_json(f"{entry.path}/manifest.json").get("files")):
+            with contextlib.suppress(FileNotFoundError):
+                old.append((os.stat(entry.path).st_mtime, entry.path))
+        else:
+            discard(entry.path)
     for dummy, path in sorted(old, reverse=True)[MOST - 1 :]:
         discard(path)
 
 
-def unchanged(entry: Any) -> bool:
-    """Tell whether a file of a manifest is still the same."""
-    with contextlib.suppress(TemplateError, TypeError, IndexError):
-        return bool(facts(entry[0]) == entry)
-    return False
+def unchanged(directory: str, files: Any) -> bool:
+    """Tell whether the files of a manifest are still the same."""
+    try:
+        wanted = {str(path): digest for path, digest in files}
+    except (TypeError, ValueError):
+        return False
+    return bool(wanted) and digests(directory, wanted) == wanted
 
 
 def abandon(path: str) -> None:
@@ -471,13 +531,18 @@ class Stock:
     def __exit__(self, *dummy: object) -> None:
         self._pool.shutdown()
 
-    def order(self, guests: Sequence[Guest]) -> None:
-        """Decide which of these guests shall be woken up, and begin to make the templates that are missing."""
+    def order(self, guests: Sequence[Guest], unfit: Mapping[str, str] | None = None) -> None:
+        """Decide which of these guests shall be woken up, and begin to make the templates that are missing.
+
+        ``unfit``: why those with these ids cannot be.
+        """
         if self._wish == "cold":
             return
+        if self._wish == "warm":
+            self._obstacles.update(unfit or {})
         shapes: dict[str, list[Guest]] = {}
         images: dict[str, tuple[dict[str, Any], str]] = {}
-        for guest in guests:
+        for guest in (guest for guest in guests if guest.id not in (unfit or {})):
             if guest.image not in images:
                 images[guest.image] = self._usable(self._machines[guest.image])
             made_with, why = images[guest.image]
@@ -486,7 +551,11 @@ class Stock:
             elif self._wish == "warm":
                 self._obstacles[guest.id] = why
         for key, alike in shapes.items():
-            if worthwhile(self._wish, len(alike), find(self._directory, key) is not None):
+            there = find(self._directory, key) is not None
+            why = "" if there or self._wish == "warm" else failed(self._directory, key)
+            if why and worthwhile(self._wish, len(alike), there):
+                self._obstacles.update((guest.id, f"no template could be made lately: {why}") for guest in alike)
+            elif worthwhile(self._wish, len(alike), there):
                 self._keys.update((guest.id, key) for guest in alike)
                 machine = self._machines[alike[0].image]
                 self._making[key] = self._pool.submit(ensure, self._rundir, self._directory, alike[0], machine, self._patience)
@@ -494,8 +563,7 @@ class Stock:
     def _usable(self, machine: Machine) -> tuple[dict[str, Any], str]:
         """Return what templates of an image are made with, or nothing, and why there can be none."""
         try:
-            why = obstacle(machine)
-            return ({}, why) if why else (inputs(machine), "")
+            return inputs(machine, self._directory), ""
         except (HostError, OSError) as error:
             return {}, str(error)
 
@@ -521,8 +589,3 @@ class Stock:
             discard(f"{self._directory}/{key}")
         self._obstacles.update((id_, why) for id_, other in self._keys.items() if other == key)
         self._keys = {id_: other for id_, other in self._keys.items() if other != key}
-
-
-def obstacle(machine: Machine) -> str:
-    """Say why guests of this image cannot be woken up from a template; empty when they can."""
-    return "its image has a disk" if machine.disk else ""

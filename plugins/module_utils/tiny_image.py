@@ -15,6 +15,7 @@ import hashlib
 import json
 import lzma
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from .image_parts import (
     copy,
     kernel_package,
     pack,
+    put,
+    read_guest_files,
     require_debian,
     squash,
     unpack_kernel,
@@ -132,7 +135,12 @@ MODULE_PLACES = re.compile(
 )
 
 
-def recipe_key(guest_files: Path) -> str:
+def read_files(directory: Path) -> dict[str, bytes]:
+    """Return the guest's own files that an image is made with, by name."""
+    return read_guest_files(directory, GUEST_FILES)
+
+
+def recipe_key(guest_files: Mapping[str, bytes]) -> str:
     """Return the key of the image that this builder makes with these guest files."""
     recipe: dict[str, Any] = {
         "builder": BUILDER,
@@ -148,14 +156,11 @@ def recipe_key(guest_files: Path) -> str:
         "arguments": ARGUMENTS,
     }
     for name, (place, mode) in GUEST_FILES.items():
-        try:
-            recipe[f"file {place} {mode:o}"] = hashlib.sha256((guest_files / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise PackageError(f"the guest's file {guest_files / name} cannot be read: {error.strerror}") from error
+        recipe[f"file {place} {mode:o}"] = hashlib.sha256(guest_files[name]).hexdigest()
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def ensure(cache: Path, guest_files: Path, refresh: bool = False) -> tuple[Image, bool]:
+def ensure(cache: Path, guest_files: Mapping[str, bytes], refresh: bool = False) -> tuple[Image, bool]:
     """Return the image for these guest files, built if need be, and whether anything changed.
 
     ``refresh`` asks apt again and builds a new one when a package has a newer version.
@@ -180,7 +185,7 @@ def wanted_packages() -> dict[str, debian.Package]:
     return packages
 
 
-def build(cache: Path, key: str, guest_files: Path, packages: dict[str, debian.Package]) -> Image:
+def build(cache: Path, key: str, guest_files: Mapping[str, bytes], packages: dict[str, debian.Package]) -> Image:
     """Build the image and put it in its place. The caller holds the lock."""
     with image_store.draft(cache, NAME, key) as work:
         image, debs, source, root, extra = (work / name for name in ("image", "debs", "source", "root", "extra"))
@@ -202,7 +207,7 @@ def build(cache: Path, key: str, guest_files: Path, packages: dict[str, debian.P
         return image_store.settle(cache, NAME, key, image, facts)
 
 
-def lay_out(root: Path, unpacked: Unpacked, guest_files: Path) -> None:
+def lay_out(root: Path, unpacked: Unpacked, guest_files: Mapping[str, bytes]) -> None:
     """Fill the guest's root directory, but for the kernel's modules."""
     for name in DIRECTORIES:
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -222,7 +227,7 @@ def lay_out(root: Path, unpacked: Unpacked, guest_files: Path) -> None:
     for name, text in ETC.items():
         (root / "etc" / name).write_text(text, encoding="utf-8")
     for name, (place, mode) in GUEST_FILES.items():
-        copy(guest_files / name, root, place, mode)
+        put(guest_files[name], root, place, mode)
     # The first process starts before there is a /bin/sh: that one lies in the squashfs.
     first = root / "init"
     first.write_bytes(first.read_bytes().replace(b"#!/bin/sh", b"#!/bin/busybox ash", 1))

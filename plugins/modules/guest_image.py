@@ -147,16 +147,17 @@ def listing(image: image_store.Image | None) -> str:
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Bring the image into the wanted state; return the module's result."""
-    name, cache, guest_files = module.params["name"], Path(module.params["cache"]), Path(module.params["guest_files"])
+    name, cache, directory = module.params["name"], Path(module.params["cache"]), Path(module.params["guest_files"])
     builder = BUILDERS[name]
     present = module.params["state"] == "present"
-    if module.check_mode and not guest_files.exists():
+    if module.check_mode and not directory.exists():
         # A check run has not copied them, so there is no image of theirs yet.
         return {
             "changed": present,
             **dict.fromkeys(("path", "kernel", "initrd", "disk", "key"), ""),
             "diff": {"before": "", "after": f"{name}\n" if present else ""},
         }
+    guest_files = builder.read_files(directory)
     key = builder.recipe_key(guest_files)
     before = after = image_store.find(cache, name, key)
     if module.check_mode:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -292,6 +293,29 @@ def test_sshd_gets_its_key_and_is_started_again_for_a_new_one_only(systemd: Gues
     assert key.read_text() == "two\n"
     assert systemd.read("systemctl.log").splitlines() == [f"{word} ssh.service" for word in ("restart", "start", "restart")]
     assert not (systemd.root / "wrong").exists()
+
+
+def test_where_systemd_runs_a_guest_sleeps_when_that_is_done_and_wakes_up_as_another_machine(systemd: Guest) -> None:
+    answers = "test $# = 1 || exit 0; test -e {root}/up && echo running || {{ : >{root}/up; echo starting; }}"
+    systemd.write("bin/systemctl", f'#!/bin/sh\necho "$*" >>{systemd.root}/systemctl.log\n{answers.format(root=systemd.root)}\n')
+    systemd.write("etc/machine-id", "of the template\n")
+    systemd.write("proc/sys/kernel/random/uuid", "00000000-0000-4000-8000-000000000000\n")
+    systemd.boot(None)
+    systemd.state("asleep")
+    done = ["is-system-running", "is-system-running", "stop serial-getty@ttyS0.service"]
+    assert systemd.read("systemctl.log").splitlines() == done
+    systemd.send({**FILES, "ssh_host_ed25519_key": "one\n"})
+    # Nothing is there that could be hidden below another id: this is said, and counts.
+    lines = systemd.state("booted")
+    assert lines == ["boot 6.1.0", "asleep", "boot 6.1.0", "error it has the boot id of its template", "booted 1.50"]
+    ids = [systemd.read("etc/machine-id"), systemd.read("run/benito/boot_id")]
+    assert re.fullmatch(r"[0-9a-f]{12}4[0-9a-f]{3}a[0-9a-f]{15}\n", ids[0]), ids
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}\n", ids[1]), ids
+    assert ids[0].strip() != ids[1].replace("-", "").strip()
+    deadline = time.monotonic() + 10
+    while len(said := systemd.read("systemctl.log").splitlines()) < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert sorted(said[3:]) == ["--no-block restart systemd-journald.service serial-getty@ttyS0.service", "restart ssh.service"]
 
 
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="ssh-keygen is not here")

@@ -23,7 +23,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import acceleration, lifecycle, processes, shapers, templates, tun_node, vde
+from ansible_collections.benito.testbed.plugins.module_utils import (
+    acceleration,
+    disks,
+    lifecycle,
+    processes,
+    shapers,
+    templates,
+    tun_node,
+    vde,
+)
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Surroundings
 from ansible_collections.benito.testbed.plugins.module_utils.qemu import Machine
@@ -76,7 +85,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> str:
         name = ACCOUNT
     except KeyError:
         name = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-        for module in (acceleration, lifecycle, shapers, templates, vde):
+        for module in (acceleration, disks, lifecycle, shapers, templates, vde):
             monkeypatch.setattr(module, "ACCOUNT", name)
     return name
 

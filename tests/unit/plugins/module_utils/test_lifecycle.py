@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import host_links, lifecycle, qemu, vde
+from ansible_collections.benito.testbed.plugins.module_utils import disks, host_links, lifecycle, qemu, vde
 from ansible_collections.benito.testbed.plugins.module_utils.boot_state import read
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import (
@@ -246,8 +246,8 @@ def test_a_disk_that_the_account_cannot_read_is_named(with_disk: Surroundings, g
 def test_a_qcow2_says_its_size_itself(with_disk: Surroundings, root: str) -> None:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", f"{root}/base.qcow2", "3G"], check=True)
     machine = dataclasses.replace(with_disk.machines["tiny"], disk=f"{root}/base.qcow2", disk_format="qcow2")
-    assert 3 << 30 <= lifecycle.most_written(machine) < 3.1 * (1 << 30)
-    assert lifecycle.most_written(dataclasses.replace(machine, disk="")) == 0
+    assert 3 << 30 <= disks.most_written(machine) < 3.1 * (1 << 30)
+    assert disks.most_written(dataclasses.replace(machine, disk="")) == 0
 
 
 def test_a_guest_that_cannot_be_launched_leaves_no_record(around: Surroundings, guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -19,11 +21,18 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.benito.testbed.plugins.module_utils import disks, qemu, sweep, templates, vde
 from ansible_collections.benito.testbed.plugins.module_utils import guests as batch
-from ansible_collections.benito.testbed.plugins.module_utils import qemu, sweep, templates, vde
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
-from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Surroundings, process_of
+from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import (
+    Surroundings,
+    discard,
+    launch,
+    mark_woken,
+    never_woken,
+    process_of,
+)
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, alive, marked, spawn
 from ansible_collections.benito.testbed.plugins.module_utils.qemu import Machine
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, read_json, write_json
@@ -37,8 +46,17 @@ def machine(kernel: tuple[str, str]) -> Machine:
     return Machine("tcg", *kernel)
 
 
+def inputs(machine: Machine) -> dict[str, Any]:
+    return templates.inputs(machine, f"{os.path.dirname(machine.kernel)}/known")
+
+
 def key(guest: Guest, machine: Machine) -> str:
-    return templates.key_of(guest, machine, templates.inputs(machine))
+    return templates.key_of(guest, machine, inputs(machine))
+
+
+def kept(cache: str) -> list[str]:
+    """Return what is kept beside what is known of the files that it was made with."""
+    return sorted(set(os.listdir(cache)) - {"digests.json"})
 
 
 def test_guests_of_a_shape_have_one_template(make_guest: Callable[..., Guest], machine: Machine) -> None:
@@ -68,7 +86,9 @@ def test_whatever_changes_below_makes_another_template(
     keys = [key(make_guest(), machine)]
     assert not is_new()
     for path in (machine.kernel, machine.initrd):
-        os.utime(path, ns=(1, 1))
+        content = bytearray(Path(path).read_bytes())
+        content[100] ^= 1
+        Path(path).write_bytes(content)
         assert is_new()
     monkeypatch.setattr(templates, "processor", lambda: "model name: another")
     assert is_new()
@@ -76,14 +96,35 @@ def test_whatever_changes_below_makes_another_template(
     program.write_text("another version")
     monkeypatch.setattr(templates.shutil, "which", lambda dummy: str(program))
     assert is_new()
-    for other in (dataclasses.replace(machine, accelerator="kvm"), dataclasses.replace(machine, append="debug")):
-        assert key(make_guest(), other) not in keys
+    disk = Path(root) / "disk"
+    disk.write_bytes(b"content")
+    for other in ({"accelerator": "kvm"}, {"append": "debug"}, {"disk": str(disk)}, {"disk": str(disk), "disk_format": "qcow2"}):
+        keys.append(key(make_guest(), dataclasses.replace(machine, **other)))
+        assert keys.count(keys[-1]) == 1
+    disk.write_bytes(b"changed")
+    assert key(make_guest(), dataclasses.replace(machine, disk=str(disk))) not in keys
+
+
+def test_the_same_files_elsewhere_make_the_same_template(make_guest: Callable[..., Guest], machine: Machine, root: str) -> None:
+    os.mkdir(f"{root}/other")
+    moved = [shutil.copy(path, f"{root}/other") for path in (machine.kernel, machine.initrd)]
+    other = dataclasses.replace(machine, kernel=moved[0], initrd=moved[1])
+    os.utime(moved[0], (1, 1))
+    assert key(make_guest(), other) == key(make_guest(), machine)
+    disks_there = [dataclasses.replace(machine, disk=path) for path in (machine.initrd, moved[1])]
+    assert key(make_guest(), disks_there[0]) != key(make_guest(), disks_there[1])
+
+
+def test_a_file_that_cannot_be_read_is_named(make_guest: Callable[..., Guest], machine: Machine) -> None:
+    os.unlink(machine.initrd)
+    with pytest.raises(TemplateError, match="initrd cannot be read"):
+        inputs(machine)
 
 
 def test_no_trace_of_an_experiment_is_in_a_template(make_guest: Callable[..., Guest], machine: Machine) -> None:
     guest = make_guest("secret-name", control=CONTROL, start_command="secret", shares=[{"tag": "t", "path": "/secret"}])
     guest = dataclasses.replace(guest, nics=(dataclasses.replace(guest.nics[0], mac="02:aa:00:00:00:01"),))
-    argv = " ".join(qemu.template_command("/home", templates.shape(guest, "/home"), machine))
+    argv = " ".join(qemu.template_command("/home", templates.shape(guest, "/home"), machine, ""))
     for word in ("secret", CONTROL["mac"], guest.nics[0].mac, "bntap", "fw_cfg", "vde"):
         assert word not in argv
 
@@ -130,7 +171,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, root_user: None, account: str) -> list
         assert os.listdir(draft) == []
         made.append(draft)
         time.sleep(0.2)
-        for name in ("memory", "state"):
+        for name in ("memory", "state", *(["disk.qcow2"] if machine.disk else [])):
             Path(f"{draft}/{name}").write_bytes(b"x" * 100)
 
     monkeypatch.setattr(templates, "make", make)
@@ -145,7 +186,7 @@ def test_one_is_made_once(rundir: RunDir, cache: str, make_guest: Callable[..., 
     first = ensure(rundir, cache, make_guest("a"), machine)
     assert ensure(rundir, cache, make_guest("b"), machine) == first
     assert len(fake) == 1
-    assert os.listdir(cache) == [key(make_guest(), machine)]
+    assert kept(cache) == [key(make_guest(), machine)]
     assert stat.S_IMODE(os.stat(f"{first.path}/manifest.json").st_mode) == 0o600
 
 
@@ -161,7 +202,7 @@ def test_two_experiments_that_want_the_same_one_make_it_once(
         thread.join(20)
     assert len(found) == 3
     assert len(fake) == 1
-    assert os.listdir(cache) == [key(make_guest(), machine)]
+    assert kept(cache) == [key(make_guest(), machine)]
 
 
 def test_what_a_crash_left_is_cleared_away(
@@ -171,7 +212,7 @@ def test_what_a_crash_left_is_cleared_away(
         os.makedirs(f"{cache}/{leftover}")
         Path(f"{cache}/{leftover}/memory").write_bytes(b"half")
     ensure(rundir, cache, make_guest(), machine)
-    assert os.listdir(cache) == [key(make_guest(), machine)]
+    assert kept(cache) == [key(make_guest(), machine)]
 
 
 def test_a_failure_leaves_nothing(
@@ -184,15 +225,24 @@ def test_a_failure_leaves_nothing(
     monkeypatch.setattr(templates, "make", fail)
     with pytest.raises(TemplateError, match="did not boot"):
         ensure(rundir, cache, make_guest(), machine)
-    assert os.listdir(cache) == []
+    assert kept(cache) == []
 
 
-@pytest.mark.parametrize("damage", ["truncate", "write", "remove", "manifest"])
+@pytest.mark.parametrize("damage", ["truncate", "write", "remove", "manifest", "disk", "no disk"])
 def test_one_that_was_touched_is_made_again(
     rundir: RunDir, cache: str, make_guest: Callable[..., Guest], machine: Machine, fake: list[str], damage: str
 ) -> None:
+    machine = dataclasses.replace(machine, disk=machine.initrd)
     path = ensure(rundir, cache, make_guest(), machine).path
-    if damage == "truncate":
+    # Guests that took its disk as their own change nothing of it.
+    os.link(f"{path}/disk.qcow2", f"{rundir.root}/own")
+    assert ensure(rundir, cache, make_guest(), machine).disk == f"{path}/disk.qcow2"
+    assert len(fake) == 1
+    if damage == "disk":
+        Path(f"{path}/disk.qcow2").write_bytes(b"y" * 100)
+    elif damage == "no disk":
+        os.unlink(f"{path}/disk.qcow2")
+    elif damage == "truncate":
         os.truncate(f"{path}/state", 50)
     elif damage == "write":
         facts = os.stat(f"{path}/memory")
@@ -206,7 +256,7 @@ def test_one_that_was_touched_is_made_again(
         Path(f"{path}/manifest.json").write_text("{")
     ensure(rundir, cache, make_guest(), machine)
     assert len(fake) == 2
-    assert os.listdir(cache) == [key(make_guest(), machine)]
+    assert kept(cache) == [key(make_guest(), machine)]
 
 
 def test_old_ones_go(
@@ -216,10 +266,11 @@ def test_old_ones_go(
     paths = [ensure(rundir, cache, make_guest(memory=memory), machine).path for memory in (64, 65)]
     os.utime(paths[0], (1, 1))
     paths.append(ensure(rundir, cache, make_guest(memory=66), machine).path)
-    assert {f"{cache}/{name}" for name in os.listdir(cache)} == set(paths[1:])
-    os.utime(machine.kernel, (1, 1))
+    assert {f"{cache}/{name}" for name in kept(cache)} == set(paths[1:])
+    with open(machine.kernel, "ab") as file:
+        file.write(b"newer")
     last = ensure(rundir, cache, make_guest(), machine).path
-    assert [f"{cache}/{name}" for name in os.listdir(cache)] == [last]
+    assert [f"{cache}/{name}" for name in kept(cache)] == [last]
 
 
 def test_a_full_disk_is_said_with_the_numbers(
@@ -233,10 +284,41 @@ def test_a_full_disk_is_said_with_the_numbers(
         try:
             ensure(rundir, cache, make_guest(), machine)
         except TemplateError as error:
-            assert "has 8 MB free, and a template takes up to 160 MB" in str(error), error
+            assert re.search(r"has [78] MB free, and a template takes up to 160 MB", str(error)), error
         else:
             raise AssertionError("it was made")
-        assert os.listdir(cache) == []
+        assert kept(cache) == []
+
+    own_network(in_a_place_of_its_own)
+
+
+def test_a_disk_that_fills_up_meanwhile_leaves_nothing(
+    rundir: RunDir,
+    root: str,
+    make_guest: Callable[..., Guest],
+    machine: Machine,
+    fake: list[str],
+    own_network: Callable[[Callable[[], None]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = f"{root}/small"
+    os.makedirs(cache)
+
+    def fill(dummy: RunDir, home: str, draft: str, *rest: Any) -> None:
+        with open(f"{draft}/memory", "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 20))
+
+    monkeypatch.setattr(templates, "make", fill)
+
+    def in_a_place_of_its_own() -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=170m", "tmpfs", cache], check=True)
+        with Stock(rundir, cache, {"tiny": machine}, "warm", 1) as stock:
+            stock.order([make_guest()])
+            template, why = stock.take(make_guest())
+        assert template is None
+        assert why == "no template could be made: [Errno 28] No space left on device", why
+        assert kept(cache) == []
 
     own_network(in_a_place_of_its_own)
 
@@ -254,9 +336,9 @@ def settings(start: str) -> batch.Pace:
 
 def test_a_kernel_that_does_not_sleep_makes_no_template(lan: Surroundings, make_guest: Callable[..., Guest], cache: str) -> None:
     guest = make_guest(memory=64)
-    with pytest.raises(TemplateError, match="it did not boot within 1 s"):
+    with pytest.raises(TemplateError, match="it did not fall asleep within 1 s"):
         templates.ensure(lan.rundir, cache, guest, lan.machines["tiny"], 1)
-    assert os.listdir(cache) == []
+    assert kept(cache) == [f"{key(guest, lan.machines['tiny'])}.failed"]
     assert list(marked(lan.rundir.mark, f"{lan.rundir.path}/templates")) == []
     assert os.listdir(f"{lan.rundir.path}/templates") == []
 
@@ -265,14 +347,44 @@ def test_without_a_template_guests_are_booted_and_say_why(lan: Surroundings, mak
     [said] = batch.started(lan, [make_guest(memory=64)], settings("warm"), check=False)
     assert said["start"] == "cold"
     record = read_json(qemu.files(lan.rundir, make_guest())["record"])
-    assert record["remark"].startswith("booted, not woken up: no template could be made: it did not boot within 3 s")
+    assert record["remark"].startswith("booted, not woken up: no template could be made: it did not fall asleep within 3 s")
 
 
-def test_an_image_with_a_disk_is_booted_and_says_why(lan: Surroundings, make_guest: Callable[..., Guest]) -> None:
-    machines = {"tiny": dataclasses.replace(lan.machines["tiny"], disk="/nowhere")}
-    for wish, why in (("warm", "its image has a disk"), ("auto", ""), ("cold", "")):
-        with Stock(lan.rundir, lan.templates, machines, wish, 1) as stock:
-            stock.order([make_guest()])
+def test_what_does_not_sleep_is_not_tried_again_and_again(
+    rundir: RunDir, cache: str, make_guest: Callable[..., Guest], machine: Machine, fake: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guests = [make_guest(f"n-{i}") for i in range(templates.PAYS)]
+    make = templates.make
+
+    def fail(*dummy: Any) -> None:
+        fake.append("tried")
+        raise templates.NoSleep("it did not fall asleep")
+
+    def wake_up(wish: str) -> tuple[bool, str]:
+        with Stock(rundir, cache, {"tiny": machine}, wish, 1) as stock:
+            stock.order(guests)
+            template, why = stock.take(guests[0])
+        return template is not None, why
+
+    monkeypatch.setattr(templates, "make", fail)
+    assert wake_up("auto") == (False, "no template could be made: it did not fall asleep")
+    assert wake_up("auto") == (False, "no template could be made lately: it did not fall asleep")
+    assert len(fake) == 1
+    # Who wants it tries again, and another image is another matter.
+    assert wake_up("warm") == (False, "no template could be made: it did not fall asleep")
+    assert len(fake) == 2
+    path = templates.failure(cache, key(guests[0], machine))
+    os.utime(path, (1, 1))
+    templates.tidy(cache, "")
+    assert kept(cache) == []
+    monkeypatch.setattr(templates, "make", make)
+    assert wake_up("auto") == (True, "")
+
+
+def test_guests_with_a_disk_of_their_own_are_booted_from_it_and_say_why(lan: Surroundings, make_guest: Callable[..., Guest]) -> None:
+    for wish, why in (("warm", "it has one"), ("auto", ""), ("cold", "")):
+        with Stock(lan.rundir, lan.templates, lan.machines, wish, 1) as stock:
+            stock.order([make_guest()], {"n-0": "it has one"})
             assert stock.ready(make_guest())
             assert stock.take(make_guest()) == (None, why)
 
@@ -287,8 +399,71 @@ def put(cache: str, guest: Guest, machine: Machine, state: bytes) -> str:
     Path(f"{path}/memory").touch()
     os.truncate(f"{path}/memory", guest.memory << 20)
     os.chmod(f"{path}/memory", 0o666)
-    write_json(f"{path}/manifest.json", {"memory": guest.memory, "parts": templates.parts(path), **templates.inputs(machine)})
+    write_json(f"{path}/manifest.json", {"memory": guest.memory, "parts": templates.parts(path), **inputs(machine)})
     return path
+
+
+@pytest.fixture
+def lan_with_disks(lan: Surroundings, root: str) -> Surroundings:
+    """The same, with an image that has a disk."""
+    Path(f"{root}/disk.img").touch(0o644)
+    os.truncate(f"{root}/disk.img", 64 << 20)
+    return dataclasses.replace(lan, machines={"tiny": dataclasses.replace(lan.machines["tiny"], disk=f"{root}/disk.img")})
+
+
+def test_what_a_clone_that_never_woke_up_has_on_its_disk_is_nobodys(
+    lan_with_disks: Surroundings, make_guest: Callable[..., Guest], cache: str
+) -> None:
+    lan, guest = lan_with_disks, make_guest(memory=64)
+    machine, path = lan.machines["tiny"], qemu.files(lan.rundir, guest)
+    place = put(cache, guest, machine, b"QEVM broken" + templates.unhex(templates.template_mac(0)))
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", f"{place}/disk.qcow2", "64M"], check=True)
+    disks.protect(f"{place}/disk.qcow2")
+    write_json(f"{place}/manifest.json", {**read_json(f"{place}/manifest.json"), "parts": templates.parts(place)})
+    found = templates.find(cache, key(guest, machine))
+    assert found
+    process = launch(lan, guest, found)
+    assert process.argv[: len(process.argv) - len(found.options())] == tuple(qemu.command(lan.rundir, guest, machine, layered=True))
+    assert os.path.samefile(path["layer"], found.disk)
+    assert never_woken(lan.rundir, guest.id)
+    assert not batch.has_own_disk(lan, guest)
+    # It does not load: the guest is booted, from the disk of its image.
+    [said] = batch.started(lan, [guest], settings("auto"), check=False)
+    assert (said["start"], kept(cache)) == ("cold", [])
+    assert "does not load" in read_json(path["record"])["remark"]
+    assert not os.path.exists(path["layer"])
+    assert "layer" not in read_json(path["record"])["disk"]
+    assert batch.has_own_disk(lan, guest)
+
+
+def test_a_clone_that_woke_up_keeps_its_disk_whatever_becomes_of_the_template(
+    lan_with_disks: Surroundings, make_guest: Callable[..., Guest], cache: str
+) -> None:
+    lan, guest = lan_with_disks, make_guest(memory=64)
+    machine, path = lan.machines["tiny"], qemu.files(lan.rundir, guest)
+    place = put(cache, guest, machine, b"")
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", f"{place}/disk.qcow2", "64M"], check=True)
+    disks.protect(f"{place}/disk.qcow2")
+    launch(lan, guest, Template(place, 64, b"", f"{place}/disk.qcow2"))
+    Path(path["state"]).write_text("boot x\nbooted 1\n")
+    mark_woken(lan.rundir, guest.id)
+    before, record = os.stat(path["disk"]).st_ino, read_json(path["record"])["disk"]
+    templates.discard(place)
+    assert not os.path.exists(place)
+    # It is not changed, and not asleep, once its state has been written over and over.
+    Path(path["state"]).write_text("")
+    assert batch.compare(lan, guest, {}).reason not in ("changed", "it was never woken up")
+    assert batch.has_own_disk(lan, guest)
+    process = launch(lan, guest)
+    assert process.argv == tuple(qemu.command(lan.rundir, guest, machine, layered=True))
+    assert (os.stat(path["disk"]).st_ino, read_json(path["record"])["disk"]) == (before, record)
+    with templates.monitor(path["qmp"], process, path["log"]) as qmp:
+        chain = next(node["inserted"]["image"] for node in qmp.execute("query-block"))
+    for below in (path["layer"], machine.disk):
+        assert f'"{below}"' in chain["backing-image"]["filename"]
+    assert stat.S_IMODE(os.stat(path["layer"]).st_mode) == 0o440
+    assert discard(lan.rundir, guest.id)
+    assert not os.path.exists(path["layer"])
 
 
 @pytest.mark.parametrize("state", [b"", b"QEVM broken", os.urandom(1 << 20)], ids=["empty", "broken", "long"])
@@ -299,7 +474,7 @@ def test_a_state_that_does_not_load_is_thrown_away_and_guests_are_booted(
     guests[1] = dataclasses.replace(guests[1], nics=(dataclasses.replace(guests[1].nics[0], port=2),))
     put(cache, guests[0], lan.machines["tiny"], state + templates.unhex(templates.template_mac(0)))
     said = batch.started(lan, guests, settings("auto"), check=False)
-    assert os.listdir(cache) == []
+    assert kept(cache) == []
     assert [one["start"] for one in said] == ["cold", "cold"]
     for guest in guests:
         assert alive(process_of(lan.rundir, guest.id))
@@ -310,7 +485,7 @@ def test_a_clone_that_an_interrupted_run_left_asleep_is_started_anew(lan: Surrou
     guest = make_guest(memory=64)
     path = qemu.files(lan.rundir, guest)
     [said] = batch.started(lan, [guest], settings("cold"), check=False)
-    write_json(path["record"], {**read_json(path["record"]), "start": "warm"})
+    write_json(path["record"], {**read_json(path["record"]), "start": "warm", "woken": False})
     job = batch.compare(lan, guest, {})
     assert (job.action, job.reason) == ("start", "it was never woken up")
     Path(path["state"]).write_text("boot x\n")
@@ -375,9 +550,9 @@ def test_a_killed_run_leaves_what_swapout_and_the_next_run_find(lan: Surrounding
     os.waitpid(child, 0)
     [stray] = left()
     assert stray in sweep.find("lab", "demo", lan.rundir.root).strays
-    assert os.listdir(cache) == [f".{key(guest, machine)}"]
+    assert kept(cache) == [f".{key(guest, machine)}"]
     with pytest.raises(TemplateError):
         templates.ensure(lan.rundir, cache, guest, machine, 0.5)
     assert left() == []
     assert not alive(stray)
-    assert os.listdir(cache) == []
+    assert kept(cache) == [f"{key(guest, machine)}.failed"]
