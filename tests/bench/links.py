@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What switches, cables and shapers cost: `python tests/bench/links.py`, as root, prints a Markdown table.
+"""What switches, cables and shapers cost: `python -m tests.bench.links`, as root, prints a Markdown table.
 
 Needs iperf3 and openssh-server. Everything happens in network namespaces: the nodes, and for cables the two hosts between them.
 """
@@ -18,12 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from wires import Wires, run  # noqa: E402
-
-from tests import cabled_hosts  # noqa: E402
+from .. import cabled_hosts
+from .wires import Wires, run
 
 INSIDE = "BENITO_BENCH_NETWORK"
 SECONDS = 5
@@ -95,9 +91,9 @@ ROWS = {
 def main() -> None:
     """Print the table."""
     if os.geteuid() != 0:
-        sys.exit("links.py makes network namespaces: run it as root")
+        sys.exit("it makes network namespaces: run it as root")
     if INSIDE not in os.environ:
-        os.execvpe("unshare", ["unshare", "--net", sys.executable, *sys.argv], {**os.environ, INSIDE: "1"})
+        os.execvpe("unshare", ["unshare", "--net", sys.executable, "-B", "-m", "tests.bench.links"], {**os.environ, INSIDE: "1"})
     # Frames that a socket may hold: what systemd sets at boot.
     Path("/proc/sys/net/unix/max_dgram_qlen").write_text("512")
     print("| between two nodes | round trip, ms | TCP there, Mb/s | TCP back, Mb/s |\n| --- | --- | --- | --- |", flush=True)
