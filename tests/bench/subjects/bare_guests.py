@@ -83,7 +83,7 @@ def started(guests: Sequence[Guest]) -> Iterator[float]:
     """Start all of them on the switches and TAPs that are there; yields the seconds until all are up."""
     for guest in guests:
         guest.state.unlink(missing_ok=True)
-    processes, quiet = [], subprocess.DEVNULL
+    processes = []
     began = time.monotonic()
     try:
         for guest in guests:
