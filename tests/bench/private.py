@@ -8,6 +8,7 @@ interface leads anywhere, and no systemd of the machine is to be seen: it would 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -31,6 +32,7 @@ def enter(work: Path, body: Callable[[], int]) -> int:
     """
     if INSIDE not in os.environ:
         clear(work)
+        made = mount_points()
         words = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private"]
         # A Ctrl-C reaches everybody; what is inside takes everything away and says how it ended.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -46,12 +48,18 @@ def enter(work: Path, body: Callable[[], int]) -> int:
         finally:
             child.kill()
             clear(work)
+            for path in reversed(made):
+                # What is not empty was used by somebody else meanwhile.
+                with contextlib.suppress(OSError):
+                    path.rmdir()
     furnish(work)
     # The first process of a process namespace inherits all orphans, and is to bury them.
     worker = os.fork()
     if not worker:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        # Where memory runs out, it is not others who have to go.
+        Path("/proc/self/oom_score_adj").write_text("900")
         return body()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: os.kill(worker, number))
@@ -59,6 +67,17 @@ def enter(work: Path, body: Callable[[], int]) -> int:
         pid, status = os.wait()
         if pid == worker:
             os._exit(os.waitstatus_to_exitcode(status) & 255)
+
+
+def mount_points() -> list[Path]:
+    """Make the directories that things are to be mounted on and that are not there; return them."""
+    made = []
+    for goal in (STATE, TEMPLATES, *map(Path, LIBVIRT)):
+        for path in (*reversed(goal.parents), goal):
+            if not path.exists():
+                path.mkdir(mode=0o711 if path == STATE else 0o755)
+                made.append(path)
+    return made
 
 
 def clear(work: Path) -> None:
@@ -77,7 +96,6 @@ def furnish(work: Path) -> None:
     accelerator = known.read_bytes() if known.exists() else b""
     checkout = os.open(ROOT, os.O_PATH)
     for path, mode in (("/tmp", "1777"), ("/run", "755"), (str(STATE), "711")):
-        Path(path).mkdir(exist_ok=True)
         mount("-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", path)
     if not ROOT.exists():
         # The checkout lay in one of them.
@@ -90,11 +108,9 @@ def furnish(work: Path) -> None:
         known.write_bytes(accelerator)
     for path in (*map(Path, LIBVIRT), TEMPLATES):
         own = work / path.name / path.parent.name
-        if path.parent.is_dir():
-            own.mkdir(parents=True)
-            own.chmod(0o755)
-            path.mkdir(exist_ok=True)
-            mount("--bind", str(own), str(path))
+        own.mkdir(parents=True)
+        own.chmod(0o755)
+        mount("--bind", str(own), str(path))
     # What /sys shows of interfaces is that of the namespace it was mounted in; control groups are the machine's.
     groups = Path("/run/cgroup")
     groups.mkdir()

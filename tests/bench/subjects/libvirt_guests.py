@@ -81,7 +81,7 @@ def domain(guest: Guest, home: Path) -> str:
 <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{guest.option("-kernel")}</kernel><initrd>{guest.option("-initrd")}</initrd>
 <cmdline>{escape(guest.option("-append"))}</cmdline></os>
 <sysinfo type='fwcfg'><entry name='opt/benito/config' file='{home}/{guest.name}.config'/></sysinfo>
-<features><acpi/></features>
+<features><acpi/>{"" if kvm else "<tcg><tb-cache unit='MiB'>64</tb-cache></tcg>"}</features>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{cards}
 <serial type='file'><source path='{home}/{guest.name}.console'/></serial>
 <channel type='file'><source path='{home}/{guest.name}.state'/><target type='virtio' name='benito.state'/></channel>
