@@ -7,14 +7,14 @@
 export TOPOLOGY
 export PYTHON ?= python3
 
-.PHONY: help setup swapin swapout status test test-kinds test-hosts lint clean
+.PHONY: help setup swapin swapout status test test-kinds test-hosts bench bench-guard lint clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 	@echo
 	@echo "  TOPOLOGY=examples/pair.topdl   the experiment to swap in or out, or to look at"
-	@echo "  ARGS='-e benito_packing=5 -v'  further arguments of ansible-playbook"
+	@echo "  ARGS='-e benito_packing=5 -v'  further arguments of ansible-playbook, or of the benchmark"
 	@echo "  STEPS='unit sanity'            run only these steps of the tests"
 
 setup: ## prepare this checkout: host packages, and Python libraries in .venv
@@ -40,6 +40,13 @@ test-kinds: ## run the tests of nodes of all kinds (needs root or sudo, takes lo
 test-hosts: ## run the tests that need several hosts, made for the purpose (needs root or sudo, takes longer)
 	@tools/setup.sh tests
 	@tests/run.sh hosts
+
+bench: ## measure, beside what else one might use (needs root, takes long; ARGS='--only plan,guests --quick')
+	@tools/setup.sh bench
+	@.venv/bin/python -B -m tests.bench $(ARGS)
+
+bench-guard: ## compare the ratios of the last `make bench` with those to be expected
+	@.venv/bin/python -B -m tests.bench --guard $(ARGS)
 
 lint: ## run the linters alone
 	@tools/setup.sh tests

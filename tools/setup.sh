@@ -6,6 +6,7 @@
 #
 #   tools/setup.sh         what swapin, swapout and status need on the controller
 #   tools/setup.sh tests   and what the tests need
+#   tools/setup.sh bench   and what the benchmark compares with
 #
 # Runs again before every command, so it must cost next to nothing when there is nothing to do.
 set -euo pipefail
@@ -15,12 +16,15 @@ python=${PYTHON:-python3}
 requirements='requirements.txt'
 # python3-apt: without it Ansible cannot say in a check run which packages it would install here.
 packages=(openssh-client python3-apt tcl)
-if [[ ${1:-} == tests ]]; then
+if [[ ${1:-} == tests || ${1:-} == bench ]]; then
     requirements='requirements-dev.txt'
     packages+=(
         busybox-static cpio diod dropbear-bin e2fsprogs iproute2 iputils-ping kmod mmdebstrap nftables openssh-server openssh-sftp-server procps
         qemu-system-x86 qemu-utils shellcheck systemd-container vde-switch vde-wirefilter vde2 vdeplug
     )
+fi
+if [[ ${1:-} == bench ]]; then
+    packages+=(bridge-utils iperf3 libvirt-daemon libvirt-daemon-driver-qemu mininet python3-libvirt python3-lxml)
 fi
 
 die() {
@@ -82,4 +86,24 @@ if [[ $(cat "$stamp" 2>/dev/null) != "$wanted" ]]; then
     echo "setup: installing $requirements into .venv"
     .venv/bin/python -m pip install -qq --disable-pip-version-check -r "$requirements"
     echo "$wanted" >"$stamp"
+fi
+
+# The collection community.libvirt, out of PyPI's package of all collections: unpacked for the benchmark alone, and not into .venv.
+# Without it the benchmark leaves out what it would measure with it.
+if [[ ${1:-} == bench ]]; then
+    wanted=$(cat tests/bench/requirements.txt)
+    if [[ $(cat .cache/bench/collections.stamp 2>/dev/null) != "$wanted" ]]; then
+        echo "setup: fetching the collection community.libvirt"
+        rm -rf .cache/bench/collections .cache/bench/wheel
+        if .venv/bin/python -m pip download -qq --disable-pip-version-check --no-deps --dest .cache/bench/wheel -r tests/bench/requirements.txt; then
+            .venv/bin/python -c '
+import pathlib, zipfile
+(wheel,) = pathlib.Path(".cache/bench/wheel").glob("*.whl")
+with zipfile.ZipFile(wheel) as file:
+    names = [name for name in file.namelist() if name.startswith("ansible_collections/community/libvirt/")]
+    file.extractall(".cache/bench/collections", names)'
+            echo "$wanted" >.cache/bench/collections.stamp
+        fi
+        rm -rf .cache/bench/wheel
+    fi
 fi

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What switches, cables and shapers cost: `python tests/bench/links.py`, as root, prints a Markdown table.
+"""What switches, cables and shapers cost: `python -m tests.bench.links`, as root, prints a Markdown table.
 
 Needs iperf3 and openssh-server. Everything happens in network namespaces: the nodes, and for cables the two hosts between them.
 """
@@ -18,12 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from wires import Wires, run  # noqa: E402
-
-from tests import cabled_hosts  # noqa: E402
+from .. import cabled_hosts
+from .wires import Wires, run
 
 INSIDE = "BENITO_BENCH_NETWORK"
 SECONDS = 5
@@ -34,14 +30,14 @@ def in_node(node: str, *words: str) -> str:
     return run("ip", "netns", "exec", node, *words)
 
 
-def round_trip(node: str, goal: str) -> str:
+def round_trip(node: str, goal: str) -> float:
     """Return the middle of 500 round trips, in ms."""
     in_node(node, "ping", "-c", "3", "-i", "0.2", goal)
     times = sorted(float(t) for t in re.findall(r"time=([0-9.]+)", in_node(node, "ping", "-c", "500", "-i", "0.01", goal)))
-    return f"{times[len(times) // 2]:.2f}"
+    return times[len(times) // 2]
 
 
-def throughput(node: str, other: str, goal: str) -> tuple[str, str]:
+def throughput(node: str, other: str, goal: str) -> tuple[float, float]:
     """Return what one TCP connection gets, in Mb/s: from the node, and to it."""
     found = []
     for direction in ((), ("--reverse",)):
@@ -49,7 +45,7 @@ def throughput(node: str, other: str, goal: str) -> tuple[str, str]:
         time.sleep(0.3)
         out = in_node(node, "iperf3", "-J", "-c", goal, "-t", str(SECONDS), "-O", "1", *direction)
         server.wait(timeout=20)
-        found.append(f"{json.loads(out)['end']['sum_received']['bits_per_second'] / 1e6:.0f}")
+        found.append(json.loads(out)["end"]["sum_received"]["bits_per_second"] / 1e6)
     return found[0], found[1]
 
 
@@ -82,7 +78,27 @@ def cable(transport: str) -> Callable[[], contextlib.AbstractContextManager[tupl
     return make
 
 
+@contextlib.contextmanager
+def bridge() -> Iterator[tuple[str, str, str]]:
+    """Yield two nodes on a bridge of the kernel."""
+    with contextlib.ExitStack() as stack:
+        names = [f"br{os.getpid()}-{number}" for number in (1, 2)]
+        run("ip", "link", "add", "floor", "type", "bridge")
+        stack.callback(subprocess.run, ["ip", "link", "delete", "floor"], check=False)
+        run("ip", "link", "set", "floor", "up")
+        for number, name in enumerate(names, 1):
+            run("ip", "netns", "add", name)
+            stack.callback(subprocess.run, ["ip", "netns", "delete", name], check=False)
+            run("ip", "link", "add", f"floor{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            run("ip", "link", "set", f"floor{number}", "master", "floor", "up")
+            run("ip", "-n", name, "address", "add", f"10.0.0.{number}/24", "dev", "eth0")
+            run("ip", "-n", name, "link", "set", "eth0", "up")
+        yield names[0], names[1], "10.0.0.2"
+
+
+BRIDGE = "Linux bridge with veth"
 ROWS = {
+    BRIDGE: bridge,
     "one switch": one_switch,
     "two switches, cable ssh": cable("ssh"),
     "two switches, cable tcp": cable("tcp"),
@@ -95,9 +111,9 @@ ROWS = {
 def main() -> None:
     """Print the table."""
     if os.geteuid() != 0:
-        sys.exit("links.py makes network namespaces: run it as root")
+        sys.exit("it makes network namespaces: run it as root")
     if INSIDE not in os.environ:
-        os.execvpe("unshare", ["unshare", "--net", sys.executable, *sys.argv], {**os.environ, INSIDE: "1"})
+        os.execvpe("unshare", ["unshare", "--net", sys.executable, "-B", "-m", "tests.bench.links"], {**os.environ, INSIDE: "1"})
     # Frames that a socket may hold: what systemd sets at boot.
     Path("/proc/sys/net/unix/max_dgram_qlen").write_text("512")
     print("| between two nodes | round trip, ms | TCP there, Mb/s | TCP back, Mb/s |\n| --- | --- | --- | --- |", flush=True)
@@ -105,7 +121,7 @@ def main() -> None:
         with make() as (node, other, goal):
             trip = round_trip(node, goal)
             there, back = throughput(node, other, goal)
-            print(f"| {what} | {trip} | {there} | {back} |", flush=True)
+            print(f"| {what} | {trip:.2f} | {there:.0f} | {back:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

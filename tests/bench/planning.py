@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plan costs: `python tests/bench/planning.py [--shapes SHAPE,...] [NODES...]` prints a Markdown table.
+"""What a plan costs: `python -m tests.bench.planning [--shapes SHAPE,...] [NODES...]` prints a Markdown table.
 
 Topologies of each shape (see shapes.py) and size are planned for a hundred nodes on each host, and listed by `ansible-inventory`; so
 are the same hosts, groups and variables from a static YAML file. Seconds are user CPU time of a process of its own, so that other work
@@ -18,20 +18,22 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
-from shapes import SHAPES, topdl
+
+from ansible_collections.benito.testbed.plugins.plugin_utils import plan as planning
+
+from .shapes import SHAPES, topdl
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / ".collections"))
-
-from ansible_collections.benito.testbed.plugins.plugin_utils import plan as planning  # noqa: E402
-
+INVENTORY = [str(Path(sys.executable).with_name("ansible-inventory")), "--list"]
 SIZES = (100, 1000, 10000)
 PER_HOST = 100
-LIMIT = 150  # seconds of CPU time
+LIMIT = 900  # seconds of CPU time
 MEMORY = 3 << 30  # bytes
 # Functions of the plan, as plan.py calls them, and what the table calls them.
 PARTS = {
@@ -74,7 +76,7 @@ def run(command: list[str], state: str, output: Path) -> tuple[float, int] | Non
     environment = {**os.environ, "BENITO_STATE_DIR": state, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
     with output.open("wb") as file:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.DEVNULL, env=environment, preexec_fn=limited
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.DEVNULL, env=environment, cwd=ROOT, preexec_fn=limited
         )
         dummy, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -96,26 +98,79 @@ def static(listed: dict[str, Any]) -> dict[str, Any]:
     return {"all": {**group("all"), "hosts": variables}}
 
 
-def row(shape: str, size: int, work: Path) -> list[str]:
+@dataclass(frozen=True)
+class Case:
+    """A topology of a shape and size, planned for a hundred nodes on each host. Its files are below ``work``."""
+
+    shape: str
+    size: int
+    work: Path
+
+    @cached_property
+    def links(self) -> list[list[int]]:
+        """Its links."""
+        return SHAPES[self.shape](self.size)
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes it has."""
+        return len({node for link in self.links for node in link})
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts carry it."""
+        return max(self.nodes // PER_HOST, 1)
+
+    @property
+    def state(self) -> str:
+        """A directory for what the plan keeps: nothing."""
+        return str(self.work / "state")
+
+    @cached_property
+    def topology(self) -> Path:
+        """Its file."""
+        path = self.work / f"{self.shape}-{self.size}.topdl"
+        path.write_text(topdl(self.links))
+        return path
+
+    @cached_property
+    def fixed(self) -> Path | None:
+        """What it is listed as, as a static YAML file; None when it cannot be listed."""
+        exported, path = self.work / "export.json", self.work / f"{self.shape}-{self.size}.yml"
+        if run([*self._ours(), "--export"], self.state, exported) is None:
+            return None
+        path.write_text(yaml.dump(static(json.loads(exported.read_text())), Dumper=yaml.CSafeDumper))
+        return path
+
+    def parts(self) -> dict[str, float] | None:
+        """Return the seconds of the parts of its plan."""
+        output = self.work / "parts.json"
+        command = [sys.executable, "-B", "-m", "tests.bench.planning", "--parts", str(self.topology), self.state, str(self.hosts)]
+        return json.loads(output.read_text()) if run(command, self.state, output) else None
+
+    def listed(self) -> tuple[float, int] | None:
+        """List it; return seconds and MB."""
+        return run(self._ours(), self.state, self.work / "output.json")
+
+    def listed_from_yaml(self) -> tuple[float, int] | None:
+        """List the same from the static YAML file."""
+        return run([*INVENTORY, "-i", str(self.fixed)], self.state, self.work / "output.json") if self.fixed else None
+
+    def _ours(self) -> list[str]:
+        return [*INVENTORY, "-i", str(self.topology), "-e", f"benito_size={self.hosts}"]
+
+
+def row(case: Case) -> list[str]:
     """Measure one shape of one size."""
-    links = SHAPES[shape](size)
-    nodes = len({node for link in links for node in link})
-    hosts = max(nodes // PER_HOST, 1)
-    topology, fixed, output = work / f"{shape}-{size}.topdl", work / f"{shape}-{size}.yml", work / "output.json"
-    topology.write_text(topdl(links))
-    state = str(work / "state")
-    cells = [shape, f"{nodes:,}", f"{len(links):,}"]
-    if not run([sys.executable, __file__, "--parts", str(topology), state, str(hosts)], state, output):
+    cells = [case.shape, f"{case.nodes:,}", f"{len(case.links):,}"]
+    found = case.parts()
+    if not found:
         return [*cells, *["-"] * (len(PARTS) + 6)]
-    found = json.loads(output.read_text())
     cells += [*(f"{found[name]:.2f}" for name in PARTS.values()), f"{found['plan']:.2f}", f"{found['total']:,.0f}"]
-    inventory = [str(Path(sys.executable).with_name("ansible-inventory")), "--list"]
-    ours = [*inventory, "-i", str(topology), "-e", f"benito_size={hosts}"]
-    listed = run(ours, state, output)
-    if listed is None or not run([*ours, "--export"], state, work / "export.json"):
+    listed = case.listed()
+    if listed is None:
         return [*cells, *["-"] * 4]
-    fixed.write_text(yaml.dump(static(json.loads((work / "export.json").read_text())), Dumper=yaml.CSafeDumper))
-    beside = run([*inventory, "-i", str(fixed)], state, output)
+    beside = case.listed_from_yaml()
     ratio = f"{listed[0] / beside[0]:.2f}" if beside else "-"
     return [*cells, f"{listed[0]:.1f}", f"{beside[0]:.1f}" if beside else "-", ratio, str(listed[1])]
 
@@ -134,7 +189,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="benito-bench-") as work:
         for shape in shapes:
             for size in map(int, arguments or SIZES):
-                print(f"| {' | '.join(row(shape, size, Path(work)))} |", flush=True)
+                print(f"| {' | '.join(row(Case(shape, size, Path(work))))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What process nodes cost: `python tests/bench/processes.py [NODES...]`, as root, prints Markdown tables.
+"""What process nodes cost: `python -m tests.bench.processes [NODES...]`, as root, prints Markdown tables.
 
 Needs iperf3, vde2 and the accounts that role vhost makes. Nodes are in LANs of ten, and the first of each leads to the next LAN. The host's
 own network is not touched: nodes have their own.
@@ -18,11 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / ".collections"))
-
-from ansible_collections.benito.testbed.plugins.module_utils import node_supervisor, process_nodes, vde  # noqa: E402
-from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir  # noqa: E402
+from ansible_collections.benito.testbed.plugins.module_utils import node_supervisor, process_nodes, vde
+from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
 
 LAN = 10
 SECONDS = 5

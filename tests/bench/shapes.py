@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Topologies of a shape and size, as TopDL: `python tests/bench/shapes.py SHAPE NODES` prints one."""
+"""Topologies of a shape and size, as TopDL: `python -m tests.bench.shapes SHAPE NODES` prints one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How exact shaped links are: `python tests/bench/shaping.py [PACKETS]`, as root, prints a Markdown table.
+"""How exact shaped links are: `python -m tests.bench.shaping [PACKETS]`, as root, prints a Markdown table.
 
 The nodes are network namespaces, wired as guests are, so nothing of a guest's own slowness is in the figures.
 """
@@ -12,7 +12,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from wires import Wires, losses, rate
+from .wires import Wires, losses, rate
 
 LINK = {"latency": 5}
 INSIDE = "BENITO_BENCH_NETWORK"
@@ -68,9 +68,11 @@ def measure(count: int) -> ROWS:
 def main() -> None:
     """Print the table."""
     if os.geteuid() != 0:
-        sys.exit("shaping.py makes network namespaces: run it as root")
+        sys.exit("it makes network namespaces: run it as root")
     if INSIDE not in os.environ:
-        os.execvpe("unshare", ["unshare", "--net", sys.executable, *sys.argv], {**os.environ, INSIDE: "1"})
+        os.execvpe(
+            "unshare", ["unshare", "--net", sys.executable, "-B", "-m", "tests.bench.shaping", *sys.argv[1:]], {**os.environ, INSIDE: "1"}
+        )
     # Frames that a socket may hold: what systemd sets at boot; the kernel's own 10 lose some wherever a process is a moment late.
     Path("/proc/sys/net/unix/max_dgram_qlen").write_text("512")
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20000

@@ -18,12 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT / ".collections") not in sys.path:
-    sys.path.insert(0, str(ROOT / ".collections"))
-
-from ansible_collections.benito.testbed.plugins.module_utils import shapers, vde  # noqa: E402
-from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir  # noqa: E402
+from ansible_collections.benito.testbed.plugins.module_utils import shapers, vde
+from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
 
 PROBE = Path(__file__).with_name("probe.py")
 # Bytes of the frames that the probe sends when it measures rates.

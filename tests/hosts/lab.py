@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import machines, root
@@ -39,12 +39,12 @@ def network() -> Iterator[Network]:
 
 
 @contextlib.contextmanager
-def hosts(network: Network) -> Iterator[list[Host]]:
-    """Make three hosts, on which every experiment finds what it needs installed."""
+def hosts(network: Network, names: Sequence[str] = machines.NAMES) -> Iterator[list[Host]]:
+    """Make hosts, three of them, on which every experiment finds what it needs installed."""
     directory = Path(tempfile.mkdtemp(prefix="benito-hosts-"))
     made: list[Host] = []
     try:
-        made += machines.make_hosts(network, root.ensure(), directory)
+        made += machines.make_hosts(network, root.ensure(), directory, names)
         network.write_pool({host.name: {} for host in made})
         done = network.run("ansible-playbook", "-i", str(network.pool), "tests/hosts/prepare.yml")
         assert done.code == 0, done.out

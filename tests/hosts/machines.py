@@ -17,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from ..integration.conftest import ROOT, Done, Lab, wait_for
 
 CONTROLLER = "198.51.100.2"
 NAMES = ("amber", "birch", "cedar")
-ADDRESSES = {name: f"198.51.100.{11 + number}" for number, name in enumerate(NAMES)}
+# The tests use three; who measures has more.
+ALL_NAMES = (*NAMES, "dogwood")
+ADDRESSES = {name: f"198.51.100.{11 + number}" for number, name in enumerate(ALL_NAMES)}
 IMAGES = Path("/var/cache/benito/images")
 # Root directories of the example platform's containers.
 CONTAINERS = Path("/var/cache/benito/containers")
@@ -366,10 +368,10 @@ def remove_groups(groups: list[Path]) -> None:
             time.sleep(0.05)
 
 
-def make_hosts(network: Network, root: Path, directory: Path) -> list[Host]:
+def make_hosts(network: Network, root: Path, directory: Path, names: Sequence[str] = NAMES) -> list[Host]:
     """Make the hosts and a key for them, and switch them on."""
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "controller", "-f", str(network.home / "id_ed25519")], check=True)
-    hosts = [Host(name, network, root, directory / name) for name in NAMES]
+    hosts = [Host(name, network, root, directory / name) for name in names]
     for host in hosts:
         host.prepare()
     (network.home / "known_hosts").write_text("".join(f"{host.address} {host.host_key}\n" for host in hosts))
@@ -389,4 +391,17 @@ def remove_hosts(hosts: list[Host], directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-__all__ = ["ADDRESSES", "CONTROLLER", "NAMES", "ROOT", "STATE", "Done", "Host", "Network", "make_hosts", "remove_hosts", "wait_for"]
+__all__ = [
+    "ADDRESSES",
+    "ALL_NAMES",
+    "CONTROLLER",
+    "NAMES",
+    "ROOT",
+    "STATE",
+    "Done",
+    "Host",
+    "Network",
+    "make_hosts",
+    "remove_hosts",
+    "wait_for",
+]

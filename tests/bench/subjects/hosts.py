@@ -1,0 +1,128 @@
+# Copyright (c) 2026 The Benito developers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The same work for each host, on 1, 2 and 4 hosts: machines of systemd-nspawn that share this machine's cores.
+
+Wall time cannot say what a host would take alone where cores are shared. So each host's processor time is taken from its control group:
+where a host takes as much with others beside it as alone, hosts of their own would not wait for each other.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...hosts import lab, machines
+from ...hosts.topologies import node, substrate, topology
+from ..results import Measure, Ratio, Table, Unavailable, in_turns
+from .networks import PROCESS
+
+PROCESSES, GUESTS = 50, 4
+MOST = 1.15
+
+
+def work(hosts: int, processes: int = PROCESSES, guests: int = GUESTS) -> str:
+    """Return a topology: on each host LANs of ten process nodes, and a LAN of guests."""
+    nodes, lans = [], []
+    for host in range(hosts):
+        for number in range(processes):
+            nodes.append(node(f"p-{host}-{number}", host, [f"lan-{host}-{number // 10}"], PROCESS))
+        nodes += [node(f"g-{host}-{number}", host, [f"guests-{host}"]) for number in range(guests)]
+        lans += [f"lan-{host}-{number}" for number in range(-(-processes // 10))] + [f"guests-{host}"] * bool(guests)
+    return topology([substrate(name) for name in lans], nodes)
+
+
+def spent(host: machines.Host) -> float:
+    """Return the processor seconds of everything that ever ran on a host."""
+    for group in host.groups:
+        if (group / "cpu.stat").exists():
+            words = (group / "cpu.stat").read_text().split()
+            return int(words[words.index("usage_usec") + 1]) / 1e6
+    raise Unavailable("this machine has no control groups of the second version")
+
+
+class Field:
+    """The hosts, and the swap-ins over some of them."""
+
+    def __init__(self, network: machines.Network, hosts: Sequence[machines.Host], home: Path) -> None:
+        self.network, self.hosts, self.home = network, hosts, home
+
+    def once(self, count: int) -> Mapping[str, Mapping[str, float]]:
+        """Swap in and out over so many hosts."""
+        used = self.hosts[:count]
+        self.network.write_pool({host.name: {} for host in used})
+        file = self.home / f"hosts-{count}.topdl"
+        file.write_text(work(count))
+        before, controller, began = [spent(host) for host in used], children(), time.monotonic()
+        try:
+            done = self.network.run(
+                *("ansible-playbook", "playbooks/swapin.yml", "-i", str(self.network.pool), "-i", str(file)),
+                *("-e", f"benito_size={count}", "-e", "benito_start=cold"),
+                timeout=1800,
+            )
+            wall = time.monotonic() - began
+            if done.code:
+                raise RuntimeError(f"swap-in failed: {done.out[-800:]}")
+            each = [spent(host) - earlier for host, earlier in zip(used, before, strict=True)]
+            own = children() - controller
+        finally:
+            self.network.play("swapout", file)
+        found = {
+            "wall": wall,
+            "cores": (sum(each) + own) / len(os.sched_getaffinity(0)),
+            "host": statistics.fmean(each),
+            "least": min(each),
+            "most": max(each),
+            "controller": own,
+        }
+        return {row_of(count): found}
+
+
+def children() -> float:
+    """Return the processor seconds of programs that were started from here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def row_of(count: int) -> str:
+    """Return what a row is called."""
+    return f"{count} host{'s' if count > 1 else ''}"
+
+
+def tables(bench: Any) -> Iterator[Table]:
+    """Measure 1, 2 and 4 hosts."""
+    sizes = bench.of((1, 2, 4), (1, 2))
+    with lab.network() as network, lab.hosts(network, machines.ALL_NAMES[: max(sizes)]) as hosts:
+        field = Field(network, hosts, bench.home)
+        samples, reasons = in_turns({row_of(n): lambda n=n: field.once(n) for n in sizes}, bench.rounds, bench.say)
+    rows = [row_of(count) for count in sizes]
+    yield Table(
+        "hosts",
+        "The same work for each host",
+        (
+            Measure("wall", "wall, s"),
+            Measure("cores", "all processor time, by cores, s"),
+            Measure("host", "processor time of a host, s"),
+            Measure("least", "least of them, s"),
+            Measure("most", "most of them, s"),
+            Measure("controller", "of the controller, s"),
+        ),
+        (
+            Ratio("host-to", "a host, of one alone", "host", "host", rows[0], targets=dict.fromkeys(rows[1:], MOST)),
+            Ratio("spread", "most of least", "most", "least", targets=dict.fromkeys(rows[1:], MOST)),
+            Ratio("wall-to", "wall, of what the cores need", "wall", "cores"),
+        ),
+        ("wall", "cores", "host"),
+        samples,
+        reasons,
+        (
+            f"Each host has {PROCESSES} process nodes in LANs of ten, and {GUESTS} guests that are booted. Hosts are machines of "
+            "systemd-nspawn with systemd and sshd; they share the cores of this machine, so wall time grows with the work of all.",
+            "How shared cores are told apart: processor time of all that runs on a host is its control group's. What all of them and the "
+            "controller took, divided by the cores, is the least that the wall time can be.",
+        ),
+    )
