@@ -63,8 +63,10 @@ def test_all_pnodes_are_joined_without_a_loop(lans):
         assert reached == set(pnodes) and len(edges) == len(set(pnodes)) - 1
         ports = [(c.hub, c.hub_port) for c in found if c.substrate == lan] + [(c.spoke, c.spoke_port) for c in found if c.substrate == lan]
         assert len(set(ports)) == len(ports)
-    for what in ("id", "number", "socket"):
+    for what in ("id", "number"):
         assert len({getattr(c, what) for c in found}) == len(found)
+    sockets = [(end, c.socket) for c in found for end in c.ends]
+    assert len(set(sockets)) == len(sockets)
 
 
 def test_transport_of_the_experiment_of_a_substrate_and_of_a_pair():
