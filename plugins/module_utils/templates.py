@@ -317,11 +317,10 @@ def make(rundir: RunDir, home: str, draft: str, guest: Guest, machine: Machine, 
         deadline = time.monotonic() + patience
         with monitor(path["qmp"], process, path["log"]) as qmp, line_to(path["agent"]):
             while not read(path["state"]).asleep:
-                words = tail(path["console_log"], 1) or tail(path["log"], 1) or "nothing on its console"
                 if not alive(process):
-                    raise TemplateError(f"its QEMU has ended: {words}")
+                    raise TemplateError(f"its QEMU has ended: {last_words(path)}")
                 if time.monotonic() > deadline:
-                    raise NoSleep(f"it did not fall asleep within {patience:.0f} s: {words}")
+                    raise NoSleep(f"it did not fall asleep within {patience:.0f} s: {last_words(path)}")
                 time.sleep(0.05)
             settle(process)
             write_file(f"{draft}/state", save(qmp))
@@ -334,6 +333,11 @@ def make(rundir: RunDir, home: str, draft: str, guest: Guest, machine: Machine, 
     for name in os.listdir(draft):
         with open(f"{draft}/{name}", "rb") as file:
             os.fsync(file.fileno())
+
+
+def last_words(path: Mapping[str, str]) -> str:
+    """Return what a guest or its QEMU printed last."""
+    return tail(path["console_log"], 1) or tail(path["log"], 1) or "nothing on its console"
 
 
 def own_file(path: str) -> None:
