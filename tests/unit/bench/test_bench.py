@@ -51,6 +51,14 @@ def test_what_is_missed_or_missing_says_why() -> None:
     assert "- Missed: cold, of the floor: no reason is noted yet." in render.table(made(), {}, "plots")
 
 
+def test_medians_may_have_targets_too() -> None:
+    up = results.Measure("up", "up, s", targets={"warm": 2, "cold": 20})
+    text = render.table(made(measures=(up,), ratios=()), {"race/warm/up": "slow"}, "plots")
+    assert "| cold | **14.0** (target 20) (13.0 to 15.0) |" in text
+    assert "| warm | **3.0** (target 2, missed) |" in text
+    assert "- Missed: warm, up, s: slow." in text
+
+
 def test_few_samples_are_said() -> None:
     assert "fewer than three" in render.table(made(), {}, "plots")
     assert "fewer than three" not in render.table(made(samples={"floor": {"up": [1, 2, 3]}}), {}, "plots")
