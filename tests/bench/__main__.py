@@ -103,6 +103,9 @@ def reports(subjects: list[str]) -> list[Report]:
 def conclude(options: argparse.Namespace, complete: bool = True) -> int:
     """Write the documentation, if all was measured, and compare with what is expected; return the exit code."""
     known, expected = reports(options.only), guard.load()
+    if not known:
+        print(f"There is nothing to compare: {OUTPUT.relative_to(ROOT)} has no figures of {', '.join(options.only)}.")
+        return 1
     if options.keep and complete:
         expected = guard.kept(guard.found(known), expected)
         guard.save(expected)
