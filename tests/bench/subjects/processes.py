@@ -128,11 +128,11 @@ def measured(bench: Any, key: str, title: str, network: Network, beside: bool) -
         ways = {FLOOR: network.plumbing, MININET: network.mininet, HOST: network.host, WHOLE: network.whole}
     samples, reasons = in_turns(ways, bench.rounds, bench.say)
     other = MININET if beside else FLOOR
-    targets = [{HOST: most, WHOLE: most} if beside else {} for most in (0.5, 0.1)]
+    targets = [{HOST: most, WHOLE: most} if beside and network.count >= 100 else {} for most in (0.5, 0.1)]
     return Table(
         key,
         title,
-        (Measure("up", "up, s", 2, {} if beside else {HOST: SOON, WHOLE: SOON}), Measure("down", "down, s", 2)),
+        (Measure("up", "up, s", 2, {HOST: SOON, WHOLE: SOON} if network.count == 1000 else {}), Measure("down", "down, s", 2)),
         (
             Ratio("up-to", f"up, of {other}", "up", "up", other, targets=targets[0]),
             Ratio("down-to", f"down, of {other}", "down", "down", other, targets=targets[1]),
