@@ -26,6 +26,7 @@ OUTPUT = ROOT / "tests" / "output" / "bench"
 WORK = ROOT / ".cache" / "bench" / "work"
 # Medians are of no fewer samples.
 USUAL = 3
+INTERRUPTED = 130
 PAGE, PLOTS = ROOT / "docs" / "performance.md", ROOT / "docs" / "plots"
 
 
@@ -84,6 +85,8 @@ def measure(options: argparse.Namespace) -> int:
                 facts["accelerator"] = machine.accelerator()
                 Report(subject, facts, tuple(tables)).save(OUTPUT)
                 print(f"\n{render.table(table, {}, 'plots')}\n", flush=True)
+        except KeyboardInterrupt:
+            return INTERRUPTED
         except Exception as error:
             # The other subjects are worth having.
             bench.say(f"{subject} failed: {type(error).__name__}: {error}")
@@ -97,13 +100,16 @@ def reports(subjects: list[str]) -> list[Report]:
     return [Report.load(path) for subject in subjects if (path := OUTPUT / f"{subject}.json").exists()]
 
 
-def conclude(options: argparse.Namespace) -> int:
-    """Write the documentation and compare with what is expected; return the exit code."""
+def conclude(options: argparse.Namespace, complete: bool = True) -> int:
+    """Write the documentation, if all was measured, and compare with what is expected; return the exit code."""
     known, expected = reports(options.only), guard.load()
-    if options.keep:
+    if not known:
+        print(f"There is nothing to compare: {OUTPUT.relative_to(ROOT)} has no figures of {', '.join(options.only)}.")
+        return 1
+    if options.keep and complete:
         expected = guard.kept(guard.found(known), expected)
         guard.save(expected)
-    whole = not (options.quick or options.sizes or (options.rounds or USUAL) < USUAL)
+    whole = complete and not (options.quick or options.sizes or (options.rounds or USUAL) < USUAL)
     if options.render or (whole and not options.no_docs and not options.guard):
         for report in known:
             render.write(report, guard.reasons(expected), PAGE, PLOTS)
@@ -137,7 +143,10 @@ def main(words: list[str]) -> int:
     status = private.enter(WORK, lambda: measure(options))
     if private.INSIDE in os.environ:
         return status
-    return conclude(options) or status
+    if status == INTERRUPTED:
+        print("Interrupted: everything is taken away, and what was measured until now is in tests/output/bench.")
+        return status
+    return conclude(options, complete=status == 0) or status
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 COLOURS = ("#30638e", "#d1783d", "#5b8c5a", "#8a5a83", "#777777")
-WIDTH, LABELS, MARGIN, BAR, GAP, VALUES = 760, 250, 16, 15, 9, 60
+WIDTH, LABELS, MARGIN, BAR, GAP, VALUES = 820, 310, 16, 15, 9, 60
 FONT = 'font-family="sans-serif" font-size="12"'
 
 

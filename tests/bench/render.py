@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .plot import bars, number
-from .results import Ratio, Report, Table
+from .plot import bars
+from .results import Measure, Ratio, Report, Table
 
 
 def filled(page: str, reports: Mapping[str, str]) -> str:
@@ -37,11 +37,11 @@ def table(found: Table, why: Mapping[str, str], plots: str) -> str:
     remarks = []
     for row in found.samples:
         ratios = [ratio_cell(found, row, ratio) for ratio in found.ratios]
-        lines.append(f"| {' | '.join([row, *ratios, *(cell(found, row, m.key, m.digits) for m in found.measures)])} |")
-        for ratio in found.ratios:
-            if missed(found, row, ratio):
-                reason = why.get(f"{found.key}/{row}/{ratio.key}") or "no reason is noted yet"
-                remarks.append(f"- Missed: {row}, {ratio.heading}: {reason}.")
+        lines.append(f"| {' | '.join([row, *ratios, *(cell(found, row, measure) for measure in found.measures)])} |")
+        for goal in (*found.ratios, *found.measures):
+            if missed(found, row, goal):
+                reason = why.get(f"{found.key}/{row}/{goal.key}") or "no reason is noted yet"
+                remarks.append(f"- Missed: {row}, {goal.heading}: {reason}.")
     remarks += [f"- Not measured: {row}: {reason.rstrip('.')}." for row, reason in found.reasons.items()]
     fewest = min((len(s) for measures in found.samples.values() for s in measures.values()), default=0)
     if 0 < fewest < 3:
@@ -52,30 +52,37 @@ def table(found: Table, why: Mapping[str, str], plots: str) -> str:
     return "\n".join([*lines, "", f"![{found.title}]({plots}/{found.key}.svg)"])
 
 
-def missed(found: Table, row: str, ratio: Ratio) -> bool:
-    """Tell whether a ratio has a target and is beyond it."""
-    value = found.value(row, ratio.key)
-    return value is not None and row in ratio.targets and value > ratio.targets[row]
+def missed(found: Table, row: str, goal: Ratio | Measure) -> bool:
+    """Tell whether a ratio or a median has a target and is beyond it."""
+    value = found.value(row, goal.key)
+    return value is not None and row in goal.targets and value > goal.targets[row]
+
+
+def with_target(found: Table, row: str, goal: Ratio | Measure, text: str) -> str:
+    """Return the text of a value, with its target if there is one."""
+    if row not in goal.targets:
+        return text
+    return f"**{text}** (target {goal.targets[row]:g}{', missed' if missed(found, row, goal) else ''})"
 
 
 def ratio_cell(found: Table, row: str, ratio: Ratio) -> str:
-    """Return a ratio, with its target if there is one."""
+    """Return a ratio."""
     value = found.value(row, ratio.key)
     if value is None:
         return "-"
     if row == ratio.to and ratio.of == ratio.beside:
         return "1"
-    target = ratio.targets.get(row)
-    return f"{value:.2f}" if target is None else f"**{value:.2f}** (target {target:g}{', missed' if value > target else ''})"
+    return with_target(found, row, ratio, f"{value:.2f}")
 
 
-def cell(found: Table, row: str, measure: str, digits: int) -> str:
+def cell(found: Table, row: str, measure: Measure) -> str:
     """Return a median, with the smallest and the largest sample where they differ."""
-    value = found.median(row, measure)
+    value = found.median(row, measure.key)
     if value is None:
         return "-"
-    samples = [f"{sample:,.{digits}f}" for sample in (min(found.samples[row][measure]), max(found.samples[row][measure]))]
-    return f"{value:,.{digits}f}" + (f" ({samples[0]} to {samples[1]})" if samples[0] != samples[1] else "")
+    measured = found.samples[row][measure.key]
+    text, least, most = (f"{number:,.{measure.digits}f}" for number in (value, min(measured), max(measured)))
+    return with_target(found, row, measure, text) + (f" ({least} to {most})" if least != most else "")
 
 
 def plot(found: Table) -> str:
@@ -95,4 +102,4 @@ def write(report: Report, why: Mapping[str, str], page: Path, plots: Path) -> No
     page.write_text(filled(page.read_text(encoding="utf-8"), {report.subject: section(report, why, plots.name)}), encoding="utf-8")
 
 
-__all__ = ["filled", "number", "plot", "section", "table", "write"]
+__all__ = ["filled", "plot", "section", "table", "write"]

@@ -21,11 +21,12 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured: a key, the heading of its column, how many digits behind the point."""
+    """What is measured: a key, the heading of its column, how many digits behind the point; the most that it is to be, by row."""
 
     key: str
     heading: str
     digits: int = 1
+    targets: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,17 @@ namespaces = []
 """
 # It wants an account that the package libvirt-daemon-system makes, which also starts services: what it is told to use is root's.
 ACCOUNTS = {"passwd": "libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n", "group": "libvirt-qemu:x:64055:\n"}
-# Where KVM does not work, asking it takes libvirt a minute, again and again.
+# Where KVM does not work, libvirt asks it again and again, a minute each time, as long as there is a /dev/kvm at all: there, it gets a /dev
+# without one.
 START = """
 for name in passwd group; do grep -q ^libvirt-qemu: /etc/$name || mount --bind /run/$name /etc/$name; done
-[ "$1" = kvm ] || [ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm
+if [ "$1" != kvm ] && [ -e /dev/kvm ]; then
+    dev=/run/libvirt-dev
+    mkdir -p $dev && mount -t tmpfs -o mode=755 tmpfs $dev && mkdir $dev/net $dev/pts $dev/shm
+    cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty $dev/ && cp -a /dev/net/tun $dev/net/
+    mount --rbind /dev/pts $dev/pts && mount --rbind /dev/shm $dev/shm && ln -s pts/ptmx $dev/ptmx && ln -s /proc/self/fd $dev/fd
+    mount --rbind $dev /dev || exit 1
+fi
 exec libvirtd
 """
 PLAYBOOK = [

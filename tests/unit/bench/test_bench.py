@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
-guard, plot, render, results = (importlib.import_module(f"tests.bench.{name}") for name in ("guard", "plot", "render", "results"))
+guard, plot, render, results, bench = (
+    importlib.import_module(f"tests.bench.{name}") for name in ("guard", "plot", "render", "results", "__main__")
+)
 MACHINE = {"date": "2026-01-02", "": "Some CPU", "cores": "2"}
 
 
@@ -49,6 +51,14 @@ def test_what_is_missed_or_missing_says_why() -> None:
     assert "warm, of" not in text
     assert "- Not measured: other: it is not installed." in text
     assert "- Missed: cold, of the floor: no reason is noted yet." in render.table(made(), {}, "plots")
+
+
+def test_medians_may_have_targets_too() -> None:
+    up = results.Measure("up", "up, s", targets={"warm": 2, "cold": 20})
+    text = render.table(made(measures=(up,), ratios=()), {"race/warm/up": "slow"}, "plots")
+    assert "| cold | **14.0** (target 20) (13.0 to 15.0) |" in text
+    assert "| warm | **3.0** (target 2, missed) |" in text
+    assert "- Missed: warm, up, s: slow." in text
 
 
 def test_few_samples_are_said() -> None:
@@ -159,3 +169,49 @@ def test_ways_are_measured_in_turns_and_one_that_fails_is_left_out() -> None:
     assert calls == ["a", "broken", "b", "a", "b"]
     assert samples == {"a": {"up": [1.0, 1.0]}, "broken": {}, "b": {"up": [2.0, 2.0]}}
     assert reasons == {"broken": "not installed"}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the last run found, what is expected and the page, all below a directory of the test's own."""
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    for name, place in (("OUTPUT", "output"), ("PAGE", "page.md"), ("PLOTS", "plots")):
+        monkeypatch.setattr(bench, name, tmp_path / place)
+    monkeypatch.setattr(guard.load, "__defaults__", (tmp_path / "expected.json",))
+    monkeypatch.setattr(guard.save, "__defaults__", (tmp_path / "expected.json",))
+    (tmp_path / "page.md").write_text("<!-- bench: plan -->\n<!-- end of bench: plan -->\n")
+    return tmp_path
+
+
+def test_the_exit_code_says_whether_it_got_worse(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = bench.arguments(["--only", "plan", "--guard"])
+    assert bench.conclude(options) == 1
+    assert "nothing to compare" in capsys.readouterr().out
+    results.Report("plan", MACHINE, (made(),)).save(elsewhere / "output")
+    assert bench.conclude(bench.arguments(["--only", "plan", "--guard", "--keep"])) == 0
+    assert bench.conclude(options) == 0
+    results.Report("plan", MACHINE, (made(samples={"floor": {"up": [1.0]}, "cold": {"up": [2.0]}}),)).save(elsewhere / "output")
+    capsys.readouterr()
+    assert bench.conclude(options) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["WORSE: race/cold/to-floor is 2.00, was 1.17, and may be 1.75", "WORSE: race/warm/to-floor was not found"]
+
+
+def test_only_complete_runs_are_written_down(elsewhere: Path) -> None:
+    results.Report("plan", MACHINE, (made(),)).save(elsewhere / "output")
+    page = elsewhere / "page.md"
+    empty = page.read_text()
+    for words in (["--quick"], ["--sizes", "3"], ["--rounds", "1"], ["--no-docs"]):
+        bench.conclude(bench.arguments(["--only", "plan", *words]))
+        assert page.read_text() == empty
+    bench.conclude(bench.arguments(["--only", "plan"]), complete=False)
+    assert page.read_text() == empty
+    bench.conclude(bench.arguments(["--only", "plan"]))
+    assert "### A race" in page.read_text()
+    assert [path.name for path in (elsewhere / "plots").iterdir()] == ["race.svg"]
+
+
+def test_subjects_are_known_and_in_order() -> None:
+    assert bench.arguments(["--only", "plan,guests"]).only == ["guests", "plan"]
+    with pytest.raises(SystemExit):
+        bench.arguments(["--only", "nonsense"])
