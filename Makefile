@@ -7,7 +7,7 @@
 export TOPOLOGY
 export PYTHON ?= python3
 
-.PHONY: help setup swapin swapout status test test-kinds test-hosts bench bench-guard lint clean
+.PHONY: help setup swapin swapout status test test-network test-kinds test-hosts bench bench-guard lint clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -32,6 +32,10 @@ status: setup ## say how the nodes of the experiment TOPOLOGY are
 test: ## run every linter and every test (needs root or sudo, takes some minutes)
 	@tools/setup.sh tests
 	@tests/run.sh $(STEPS)
+
+test-network: ## run the tests of links and of what goes over them (needs root or sudo, takes longer)
+	@tools/setup.sh tests
+	@tests/run.sh network
 
 test-kinds: ## run the tests of nodes of all kinds (needs root or sudo, takes longer)
 	@tools/setup.sh tests

@@ -5,6 +5,7 @@
 # Run the tests, cheapest first, and stop at the first that fails.
 #
 #   tests/run.sh               all of them but the slower ones
+#   tests/run.sh network       links and what goes over them: cables, shaping, DHCP, shared directories
 #   tests/run.sh kinds         nodes of all kinds: processes, machines with a whole Debian, a platform of one's own
 #   tests/run.sh hosts         experiments over three hosts
 #   tests/run.sh lint          the linters
@@ -14,6 +15,7 @@ cd "$(dirname "$0")/.."
 
 lint=(ruff format mypy yamllint shellcheck licences ansible-lint)
 all=("${lint[@]}" unit docs changelog build sanity prepare molecule end-to-end)
+network=(prepare links)
 kinds=(prepare-kinds prepare-hosts all-kinds)
 hosts=(prepare prepare-hosts many-hosts)
 
@@ -54,7 +56,8 @@ step_prepare-hosts() { as_root python -B -m tests.hosts.root; }
 step_molecule() { as_root unshare --net --mount sh -c 'mount -t sysfs sysfs /sys && ip link set lo up && exec molecule test --all'; }
 
 # These make their own network namespaces.
-step_end-to-end() { as_root python -B -m pytest -p no:cacheprovider tests/integration; }
+step_end-to-end() { as_root python -B -m pytest -p no:cacheprovider --durations=12 -m 'not network' tests/integration; }
+step_links() { as_root python -B -m pytest -p no:cacheprovider --durations=12 -m network tests/integration; }
 
 # The same, with nodes of other kinds.
 step_all-kinds() { as_root python -B -m pytest -p no:cacheprovider tests/kinds; }
@@ -106,10 +109,11 @@ for word in "${@:-all}"; do
         all) steps+=("${all[@]}") ;;
         lint) steps+=("${lint[@]}") ;;
         hosts) steps+=("${hosts[@]}") ;;
+        network) steps+=("${network[@]}") ;;
         kinds) steps+=("${kinds[@]}") ;;
         *)
             if ! declare -F "step_$word" >/dev/null; then
-                echo "tests: no step is called $word; there are: lint kinds hosts ${all[*]} ${kinds[*]} ${hosts[*]:2}" >&2
+                echo "tests: no step is called $word; there are: lint network kinds hosts ${all[*]} ${network[*]:1} ${kinds[*]} ${hosts[*]:2}" >&2
                 exit 2
             fi
             steps+=("$word")

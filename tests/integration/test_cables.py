@@ -20,6 +20,8 @@ import pytest
 from ..cabled_hosts import EXPERIMENT, NUMBER, SOCKET, Host, cable, connect, make_keys, pings, sh, two_hosts
 from .conftest import wait_for
 
+pytestmark = pytest.mark.network
+
 TRANSPORTS = ["ssh", "tcp", "udp", "vxlan"]
 
 

@@ -12,6 +12,8 @@ import pytest
 from .conftest import PROJECT, Done, Lab, wait_for
 from .topologies import attribute, computer, experiment
 
+pytestmark = pytest.mark.network
+
 NAME = f"{PROJECT}.dhcp"
 
 

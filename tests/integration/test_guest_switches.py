@@ -8,8 +8,12 @@ import re
 import socket
 from pathlib import Path
 
+import pytest
+
 from .conftest import PROJECT, STATE, Lab
 from .topologies import attribute, computer, experiment
+
+pytestmark = pytest.mark.network
 
 NAME = f"{PROJECT}.uniform"
 

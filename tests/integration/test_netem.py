@@ -13,6 +13,8 @@ import pytest
 from .conftest import PROJECT, Done, Lab
 from .topologies import attribute, computer, experiment
 
+pytestmark = pytest.mark.network
+
 NAME = f"{PROJECT}.netem"
 
 

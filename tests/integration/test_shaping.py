@@ -22,6 +22,8 @@ from ..bench.wires import Wires, losses, rate
 from .conftest import PROJECT, STATE, Lab, wait_for
 from .topologies import attribute, experiment
 
+pytestmark = pytest.mark.network
+
 NAME = f"{PROJECT}.shaped"
 # A machine that is busy with other things delays packets as well.
 LATE = 6.0

@@ -17,6 +17,8 @@ import pytest
 from .conftest import PROJECT, STATE, Done, Lab, wait_for
 from .topologies import lan
 
+pytestmark = pytest.mark.network
+
 NAME = f"{PROJECT}.shares"
 
 
