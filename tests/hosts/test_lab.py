@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from .machines import ADDRESSES, Host, Network
+from .machines import ADDRESSES, NAMES, Host, Network
 
 
 def test_the_hosts_are_three_and_separate(hosts: list[Host]) -> None:
-    assert [host.address for host in hosts] == list(ADDRESSES.values())
+    assert [host.address for host in hosts] == [ADDRESSES[name] for name in NAMES]
     for fact in (
         ["uname", "-n"],
         ["cat", "/proc/sys/kernel/random/boot_id"],
