@@ -31,9 +31,9 @@ from .image_parts import (
     Unpacked,
     copy,
     kernel_package,
+    own_files,
     pack,
     put,
-    read_guest_files,
     require_debian,
     unpack_kernel,
 )
@@ -179,9 +179,9 @@ LINKS = {"var/containers": "benito"}
 DIRECTORIES = ("root/.ssh", "var/benito/config/route", "var/benito/log", "var/emulab/boot")
 
 
-def read_files(directory: Path) -> dict[str, bytes]:
-    """Return the guest's own files that an image is made with, by name."""
-    return read_guest_files(directory, (*GUEST_FILES, FIRST_FILE))
+def take_files(files: Mapping[str, str]) -> dict[str, bytes]:
+    """Return those of the guest's own files that an image is made with, by name."""
+    return own_files(files, (*GUEST_FILES, FIRST_FILE))
 
 
 def recipe_key(guest_files: Mapping[str, bytes]) -> str:

@@ -12,7 +12,7 @@ import shutil
 import struct
 import subprocess
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from . import debian_packages as debian
@@ -42,15 +42,13 @@ def kernel_package() -> dict[str, debian.Package]:
     return debian.require(kernels[:1])
 
 
-def read_guest_files(directory: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """Return the guest's own files by name, read once: what the key of an image says of them is what gets into it."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = (directory / name).read_bytes()
-        except OSError as error:
-            raise PackageError(f"the guest's file {directory / name} cannot be read: {error.strerror}") from error
-    return found
+def own_files(files: Mapping[str, str], names: Iterable[str]) -> dict[str, bytes]:
+    """Return those of the guest's own files, by name, that an image is made with. Raises PackageError when one is not there."""
+    wanted = tuple(names)
+    missing = [name for name in wanted if name not in files]
+    if missing:
+        raise PackageError(f"the guest's files lack {', '.join(missing)}: give the role's files/guest, all of it")
+    return {name: files[name].encode() for name in wanted}
 
 
 class Unpacked:

@@ -28,9 +28,9 @@ from .image_parts import (
     Unpacked,
     copy,
     kernel_package,
+    own_files,
     pack,
     put,
-    read_guest_files,
     require_debian,
     squash,
     unpack_kernel,
@@ -135,9 +135,9 @@ MODULE_PLACES = re.compile(
 )
 
 
-def read_files(directory: Path) -> dict[str, bytes]:
-    """Return the guest's own files that an image is made with, by name."""
-    return read_guest_files(directory, GUEST_FILES)
+def take_files(files: Mapping[str, str]) -> dict[str, bytes]:
+    """Return those of the guest's own files that an image is made with, by name."""
+    return own_files(files, GUEST_FILES)
 
 
 def recipe_key(guest_files: Mapping[str, bytes]) -> str:

@@ -29,8 +29,10 @@ options:
     type: path
     default: /var/cache/benito/images
   guest_files:
-    description: Directory on the host with the files that go into a guest, C(init), C(benito-agent) and their kin.
-    type: path
+    description:
+      - The files that go into a guest, C(init), C(benito-agent) and their kin, each by its name. They are those of the role
+        P(benito.testbed.qemu_guest#role), below C(files/guest).
+    type: dict
     required: true
   state:
     description: Whether the image for these guest files should be there.
@@ -60,19 +62,23 @@ attributes:
 EXAMPLES = r"""
 - name: Build the image
   benito.testbed.guest_image:
-    guest_files: /usr/local/lib/benito/guest
+    guest_files: "{{ dict(paths | map('basename') | zip(query('ansible.builtin.file', *paths, rstrip=false))) }}"
+  vars: &files
+    paths: "{{ query('ansible.builtin.fileglob', 'roles/qemu_guest/files/guest/*') }}"
   register: image
 
 - name: Build the image that is a whole Debian
   benito.testbed.guest_image:
     name: debian
-    guest_files: /usr/local/lib/benito/guest
+    guest_files: "{{ dict(paths | map('basename') | zip(query('ansible.builtin.file', *paths, rstrip=false))) }}"
+  vars: *files
   register: image
 
 - name: Build it again when Debian has newer packages
   benito.testbed.guest_image:
-    guest_files: /usr/local/lib/benito/guest
+    guest_files: "{{ dict(paths | map('basename') | zip(query('ansible.builtin.file', *paths, rstrip=false))) }}"
     refresh: true
+  vars: *files
 """
 
 RETURN = r"""
@@ -147,17 +153,10 @@ def listing(image: image_store.Image | None) -> str:
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Bring the image into the wanted state; return the module's result."""
-    name, cache, directory = module.params["name"], Path(module.params["cache"]), Path(module.params["guest_files"])
+    name, cache = module.params["name"], Path(module.params["cache"])
     builder = BUILDERS[name]
     present = module.params["state"] == "present"
-    if module.check_mode and not directory.exists():
-        # A check run has not copied them, so there is no image of theirs yet.
-        return {
-            "changed": present,
-            **dict.fromkeys(("path", "kernel", "initrd", "disk", "key"), ""),
-            "diff": {"before": "", "after": f"{name}\n" if present else ""},
-        }
-    guest_files = builder.read_files(directory)
+    guest_files = builder.take_files(module.params["guest_files"])
     key = builder.recipe_key(guest_files)
     before = after = image_store.find(cache, name, key)
     if module.check_mode:
@@ -189,7 +188,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "choices": ["tiny", "debian"], "default": "tiny"},
             "cache": {"type": "path", "default": "/var/cache/benito/images"},
-            "guest_files": {"type": "path", "required": True},
+            "guest_files": {"type": "dict", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "refresh": {"type": "bool", "default": False},
         },

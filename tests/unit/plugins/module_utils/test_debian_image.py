@@ -24,6 +24,11 @@ GUEST = ROLES / "qemu_guest/files/guest"
 SOURCE = {"file": "/etc/apt/sources.list", "uri": "http://mirror.example/debian/", "release": "bookworm", "component": "main", "key": ""}
 
 
+def texts(directory: Path) -> dict[str, str]:
+    """Return the files of a directory as a play hands them to the module."""
+    return {path.name: path.read_text() for path in directory.iterdir()}
+
+
 @pytest.fixture
 def guest_files(tmp_path: Path) -> Path:
     directory = tmp_path / "guest"
@@ -60,27 +65,27 @@ def system(tmp_path: Path) -> Path:
 
 def test_the_key_follows_files_release_and_packages(guest_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image, "release", lambda: "bookworm")
-    keys = [image.recipe_key(image.read_files(guest_files))]
+    keys = [image.recipe_key(image.take_files(texts(guest_files)))]
     assert re.fullmatch("[0-9a-f]{12}", keys[0])
-    assert image.recipe_key(image.read_files(guest_files)) == keys[0]
+    assert image.recipe_key(image.take_files(texts(guest_files))) == keys[0]
     for name in ("benito-agent", "disk-init", "benito-agent.service"):
         (guest_files / name).write_text("another")
-        keys.append(image.recipe_key(image.read_files(guest_files)))
+        keys.append(image.recipe_key(image.take_files(texts(guest_files))))
     monkeypatch.setattr(image, "release", lambda: "trixie")
-    keys.append(image.recipe_key(image.read_files(guest_files)))
+    keys.append(image.recipe_key(image.take_files(texts(guest_files))))
     monkeypatch.setattr(image, "PACKAGES", (*image.PACKAGES, "gcc"))
-    keys.append(image.recipe_key(image.read_files(guest_files)))
+    keys.append(image.recipe_key(image.take_files(texts(guest_files))))
     assert len(set(keys)) == len(keys)
     (guest_files / "disk-init").unlink()
-    with pytest.raises(debian.PackageError, match="disk-init cannot be read"):
-        image.recipe_key(image.read_files(guest_files))
+    with pytest.raises(debian.PackageError, match="files lack disk-init: give"):
+        image.recipe_key(image.take_files(texts(guest_files)))
 
 
 def test_the_files_of_one_image_are_nothing_to_the_other(guest_files: Path) -> None:
-    before = tiny.recipe_key(tiny.read_files(guest_files))
+    before = tiny.recipe_key(tiny.take_files(texts(guest_files)))
     (guest_files / "disk-init").write_text("another")
     (guest_files / "benito-agent.service").write_text("another")
-    assert tiny.recipe_key(tiny.read_files(guest_files)) == before
+    assert tiny.recipe_key(tiny.take_files(texts(guest_files))) == before
 
 
 @pytest.mark.parametrize("text", ["", 'PRETTY_NAME="Some Linux"\n', "VERSION_CODENAME=../etc\n"])
@@ -127,7 +132,7 @@ def test_a_guest_gets_no_password_of_a_mirror_and_no_source_that_it_cannot_reach
 
 
 def test_the_system_becomes_a_guests(system: Path, guest_files: Path) -> None:
-    image.lay_out(system, image.read_files(guest_files), [SOURCE])
+    image.lay_out(system, image.take_files(texts(guest_files)), [SOURCE])
     assert not list(system.glob("etc/ssh/ssh_host_*"))
     assert not (system / "etc/apt/apt.conf.d/99mmdebstrap").exists()
     assert (system / "etc/apt/apt.conf.d/01autoremove").exists()
@@ -156,7 +161,7 @@ def test_nothing_is_laid_out_beside_the_system(system: Path, guest_files: Path, 
     (system / "etc/machine-id").unlink()
     (system / "etc/machine-id").symlink_to(victim / "machine-id")
     (system / "etc/hostname").symlink_to(victim / "hostname")
-    image.lay_out(system, image.read_files(guest_files), [SOURCE])
+    image.lay_out(system, image.take_files(texts(guest_files)), [SOURCE])
     assert (victim / "machine-id").read_text() == "the host's own"
     assert os.listdir(victim) == ["machine-id"]
 
@@ -224,7 +229,7 @@ def test_a_missing_tool_is_named(tmp_path: Path, guest_files: Path, monkeypatch:
     monkeypatch.setattr(image, "release", lambda: "bookworm")
     monkeypatch.setattr(shutil, "which", lambda tool: None if tool == missing else f"/usr/bin/{tool}")
     with pytest.raises(debian.PackageError, match=said):
-        image.ensure(tmp_path / "cache", image.read_files(guest_files))
+        image.ensure(tmp_path / "cache", image.take_files(texts(guest_files)))
     assert os.listdir(tmp_path / "cache") == [".lock"]
 
 
@@ -233,7 +238,7 @@ def test_too_little_space_is_said_before_anything_is_fetched(tmp_path: Path, gue
     monkeypatch.setattr(shutil, "which", lambda tool: f"/usr/bin/{tool}")
     monkeypatch.setattr(image, "BUILD_SPACE", 1 << 60)
     with pytest.raises(debian.PackageError, match=r"no space left to build an image in .*: it takes about 3 GB"):
-        image.ensure(tmp_path / "cache", image.read_files(guest_files))
+        image.ensure(tmp_path / "cache", image.take_files(texts(guest_files)))
 
 
 def test_what_mmdebstrap_says_is_shown_and_nothing_stays(tmp_path: Path, guest_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +254,7 @@ def test_what_mmdebstrap_says_is_shown_and_nothing_stays(tmp_path: Path, guest_f
     monkeypatch.setattr(image, "kernel_package", lambda: {"linux-image-1": debian.Package("linux-image-1", "1", "kernel", (), "aa")})
     monkeypatch.setattr(image, "BUILD_SPACE", 0)
     with pytest.raises(debian.PackageError, match="mmdebstrap failed: E: apt-get failed: no such mirror"):
-        image.ensure(tmp_path / "cache", image.read_files(guest_files))
+        image.ensure(tmp_path / "cache", image.take_files(texts(guest_files)))
     assert os.listdir(tmp_path / "cache") == [".lock"]
 
 

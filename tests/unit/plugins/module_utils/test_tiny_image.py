@@ -35,6 +35,11 @@ def bzimage(payload: bytes) -> bytes:
     return bytes(setup) + bytes(16) + payload + b"signature"
 
 
+def texts(directory: Path) -> dict[str, str]:
+    """Return the files of a directory as a play hands them to the module."""
+    return {path.name: path.read_text() for path in directory.iterdir()}
+
+
 @pytest.fixture
 def guest_files(tmp_path: Path) -> Path:
     directory = tmp_path / "guest"
@@ -66,24 +71,24 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_files_of_this_collection_are_all_there() -> None:
-    assert re.fullmatch("[0-9a-f]{12}", tiny.recipe_key(tiny.read_files(GUEST)))
+    assert re.fullmatch("[0-9a-f]{12}", tiny.recipe_key(tiny.take_files(texts(GUEST))))
 
 
 def test_the_key_follows_the_guest_files(guest_files: Path) -> None:
-    before = tiny.recipe_key(tiny.read_files(guest_files))
-    assert tiny.recipe_key(tiny.read_files(guest_files)) == before
+    before = tiny.recipe_key(tiny.take_files(texts(guest_files)))
+    assert tiny.recipe_key(tiny.take_files(texts(guest_files))) == before
     (guest_files / "benito-agent").write_text("another")
-    assert tiny.recipe_key(tiny.read_files(guest_files)) != before
+    assert tiny.recipe_key(tiny.take_files(texts(guest_files))) != before
     (guest_files / "init").unlink()
-    with pytest.raises(debian.PackageError, match="init cannot be read"):
-        tiny.recipe_key(tiny.read_files(guest_files))
+    with pytest.raises(debian.PackageError, match="files lack init: give"):
+        tiny.recipe_key(tiny.take_files(texts(guest_files)))
 
 
 def test_an_image_is_built_once(tmp_path: Path, guest_files: Path, builds: list[str]) -> None:
     cache = tmp_path / "cache"
-    image, changed = tiny.ensure(cache, tiny.read_files(guest_files))
+    image, changed = tiny.ensure(cache, tiny.take_files(texts(guest_files)))
     assert changed
-    assert tiny.ensure(cache, tiny.read_files(guest_files)) == (image, False)
+    assert tiny.ensure(cache, tiny.take_files(texts(guest_files))) == (image, False)
     assert builds == [image.key]
 
 
@@ -100,38 +105,38 @@ def test_an_image_has_the_files_that_its_key_speaks_of(
 
     monkeypatch.setattr(tiny, "build", build_late)
     before = (guest_files / "benito-agent").read_bytes()
-    image, dummy = tiny.ensure(tmp_path, tiny.read_files(guest_files))
+    image, dummy = tiny.ensure(tmp_path, tiny.take_files(texts(guest_files)))
     assert built == [before]
-    assert image.key != tiny.recipe_key(tiny.read_files(guest_files))
+    assert image.key != tiny.recipe_key(tiny.take_files(texts(guest_files)))
 
 
 def test_a_damaged_image_is_built_again(tmp_path: Path, guest_files: Path, builds: list[str]) -> None:
-    image, dummy = tiny.ensure(tmp_path, tiny.read_files(guest_files))
+    image, dummy = tiny.ensure(tmp_path, tiny.take_files(texts(guest_files)))
     image.initrd.write_bytes(b"")
     assert store.find(tmp_path, "tiny", image.key) is None
-    assert tiny.ensure(tmp_path, tiny.read_files(guest_files))[1]
+    assert tiny.ensure(tmp_path, tiny.take_files(texts(guest_files)))[1]
     assert len(builds) == 2
 
 
 def test_refresh_builds_for_newer_packages_only(
     tmp_path: Path, guest_files: Path, builds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny.ensure(tmp_path, tiny.read_files(guest_files))
-    assert not tiny.ensure(tmp_path, tiny.read_files(guest_files), refresh=True)[1]
+    tiny.ensure(tmp_path, tiny.take_files(texts(guest_files)))
+    assert not tiny.ensure(tmp_path, tiny.take_files(texts(guest_files)), refresh=True)[1]
     newer = {"one": debian.Package("one", "1.1", "libs", (), "bb")}
     monkeypatch.setattr(tiny, "wanted_packages", lambda: newer)
-    assert not tiny.ensure(tmp_path, tiny.read_files(guest_files))[1]
-    image, changed = tiny.ensure(tmp_path, tiny.read_files(guest_files), refresh=True)
+    assert not tiny.ensure(tmp_path, tiny.take_files(texts(guest_files)))[1]
+    image, changed = tiny.ensure(tmp_path, tiny.take_files(texts(guest_files)), refresh=True)
     assert changed
     assert image.packages[0]["version"] == "1.1"
 
 
 def test_what_a_crashed_builder_left_is_cleared(tmp_path: Path, guest_files: Path, builds: list[str]) -> None:
     (tmp_path / ".tiny-0123.abc/root").mkdir(parents=True)
-    image, dummy = tiny.ensure(tmp_path, tiny.read_files(guest_files))
+    image, dummy = tiny.ensure(tmp_path, tiny.take_files(texts(guest_files)))
     assert sorted(os.listdir(tmp_path)) == [".lock", "guest", image.path.name]
-    assert store.remove(tmp_path, "tiny", tiny.recipe_key(tiny.read_files(guest_files)))
-    assert not store.remove(tmp_path, "tiny", tiny.recipe_key(tiny.read_files(guest_files)))
+    assert store.remove(tmp_path, "tiny", tiny.recipe_key(tiny.take_files(texts(guest_files))))
+    assert not store.remove(tmp_path, "tiny", tiny.recipe_key(tiny.take_files(texts(guest_files))))
     assert sorted(os.listdir(tmp_path)) == [".lock", "guest"]
 
 
@@ -141,7 +146,7 @@ def test_a_full_disk_is_said(tmp_path: Path, guest_files: Path, builds: list[str
 
     monkeypatch.setattr(tiny, "build", full)
     with pytest.raises(debian.PackageError, match="no space left to build an image in"):
-        tiny.ensure(tmp_path, tiny.read_files(guest_files))
+        tiny.ensure(tmp_path, tiny.take_files(texts(guest_files)))
 
 
 def test_nothing_is_copied_out_of_the_root(tmp_path: Path) -> None:
