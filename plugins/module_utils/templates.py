@@ -222,8 +222,12 @@ def drafting(directory: str, key: str) -> Iterator[str]:
     passage(directory)
     draft = f"{directory}/.{key}"
     while True:
-        os.makedirs(draft, exist_ok=True)
-        descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(draft)
+        try:
+            descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # whoever was before us has just put it in its place
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if is_at(descriptor, draft):
             break

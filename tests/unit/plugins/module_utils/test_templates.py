@@ -190,6 +190,23 @@ def test_one_is_made_once(rundir: RunDir, cache: str, make_guest: Callable[..., 
     assert stat.S_IMODE(os.stat(f"{first.path}/manifest.json").st_mode) == 0o600
 
 
+def test_a_draft_that_another_run_has_just_finished_is_made_anew(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, made = os.mkdir, []
+
+    def mkdir(path: str, *mode: int) -> None:
+        make(path, *mode)
+        if path.endswith("/.key"):
+            made.append(path)
+            if len(made) == 1:
+                os.rename(path, f"{cache}/key")
+
+    os.makedirs(cache, exist_ok=True)
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with templates.drafting(cache, "key") as draft:
+        assert os.path.isdir(draft)
+    assert len(made) == 2 and not os.path.exists(draft)
+
+
 def test_two_experiments_that_want_the_same_one_make_it_once(
     rundir: RunDir, root: str, cache: str, make_guest: Callable[..., Guest], machine: Machine, fake: list[str]
 ) -> None:
