@@ -14,6 +14,7 @@ import pytest
 
 from ..hosts.machines import Done, Host, Network
 from ..hosts.topologies import node, substrate, topology
+from ..integration.conftest import wait_for
 from ..integration.topologies import attribute
 
 PROJECT = "benito-test"
@@ -51,6 +52,8 @@ def real_text(address: str = "10.0.0.3") -> str:
 
 def wire_of(host: Host) -> dict[str, Any]:
     """Everything there is to say of a host's interface on the wire, but what the kernel counts."""
+    # Whoever is switched on takes a second to find out whether others have its IPv6 address, and has no route to it until then.
+    assert wait_for(lambda: " tentative" not in host.run("ip", "-6", "address", "show", "dev", "wire0").out)
     [link] = json.loads(host.run("ip", "-json", "-details", "address", "show", "dev", "wire0").out)
     names = [f"net.ipv4.conf.wire0.{name}" for name in SETTINGS] + ["net.ipv6.conf.wire0.disable_ipv6"]
     settings = host.run("sysctl", *names).out
@@ -139,10 +142,15 @@ def test_an_address_changes_in_place(real: Done, network: Network, file: Path, h
     assert unreached(network) == []
 
 
+def keeper_of(host: Host) -> int:
+    """Return the process that keeps the nodes of a host."""
+    [keeper] = [pid for pid, words in host.ours(f"{PROJECT}/real").items() if "keeper" in words]
+    return keeper
+
+
 def test_after_a_crash_of_its_supervisor_it_comes_back(real: Done, network: Network, file: Path, hosts: list[Host]) -> None:
     cedar = hosts[2]
-    [keeper] = [pid for pid, words in cedar.ours(f"{PROJECT}/real").items() if any(word.endswith("nodes/keeper.py") for word in words)]
-    cedar.kill(keeper)
+    cedar.kill(keeper_of(cedar))
     done = network.play("swapin", file)
     assert done.code == 0, done.out
     assert unreached(network) == []
@@ -151,8 +159,7 @@ def test_after_a_crash_of_its_supervisor_it_comes_back(real: Done, network: Netw
 def test_swap_out_gives_it_back(real: Done, network: Network, file: Path, hosts: list[Host], before: list[tuple[Any, Any]]) -> None:
     birch = hosts[1]
     # One of them has lost all that was written down.
-    [keeper] = [pid for pid, words in birch.ours(f"{PROJECT}/real").items() if any(word.endswith("nodes/keeper.py") for word in words)]
-    birch.kill(keeper)
+    birch.kill(keeper_of(birch))
     birch.run("rm", "-rf", f"/var/lib/benito/{NAME}/nodes", f"/var/lib/benito/{NAME}/guests")
     done = network.play("swapout", file)
     assert done.code == 0, done.out
