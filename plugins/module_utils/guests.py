@@ -26,7 +26,8 @@ from .lifecycle import Surroundings, archive, discard, halt, launch, mark_stoppe
 from .options import remove_each
 from .processes import Process, ProcessError
 from .rundir import RunDir, read_json
-from .templates import Stock, cold_part
+from .stock import Stock
+from .template import cold_part
 
 TICK = 0.05
 # Seconds after which a guest that was woken up and has not said anything is taken for one that never will.

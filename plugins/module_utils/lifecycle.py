@@ -21,7 +21,9 @@ from .guest_config import config_files, pack
 from .processes import Process, ProcessError, alive, marked, spawn, stop
 from .qmp import Qmp, QmpError
 from .rundir import ACCOUNT, RunDir, own_directory, passage, read_json, remove, write_file, write_json
-from .templates import CACHE, Template, load
+from .sleeping import load
+from .template import Template
+from .templates import CACHE
 
 # What a guest writes to its console and state port is its own business, but not how much of the host's disk it takes.
 LARGEST_LOG = 64 << 20

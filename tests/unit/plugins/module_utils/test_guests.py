@@ -24,7 +24,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Su
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, ProcessError, alive, look, spawn
 from ansible_collections.benito.testbed.plugins.module_utils.qmp import QmpError
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, read_json, write_json
-from ansible_collections.benito.testbed.plugins.module_utils.templates import Stock
+from ansible_collections.benito.testbed.plugins.module_utils.stock import Stock
 
 PID = 4711
 PORTS = {"lan0": {1: PID, 3: PID}}

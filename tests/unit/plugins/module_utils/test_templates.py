@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import disks, qemu, sweep, templates, vde
+from ansible_collections.benito.testbed.plugins.module_utils import disks, qemu, sleeping, sweep, templates, vde
 from ansible_collections.benito.testbed.plugins.module_utils import guests as batch
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
@@ -36,7 +36,17 @@ from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import (
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, alive, marked, spawn
 from ansible_collections.benito.testbed.plugins.module_utils.qemu import Machine
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, read_json, write_json
-from ansible_collections.benito.testbed.plugins.module_utils.templates import Stock, Template, TemplateError
+from ansible_collections.benito.testbed.plugins.module_utils.stock import PAYS, Stock, worthwhile
+from ansible_collections.benito.testbed.plugins.module_utils.template import (
+    NoSleep,
+    Template,
+    TemplateError,
+    cold_part,
+    macs,
+    shape,
+    template_mac,
+    unhex,
+)
 
 CONTROL = {"mac": "02:00:00:00:00:99", "address": "172.16.0.2", "tap": "bntap"}
 
@@ -124,7 +134,7 @@ def test_a_file_that_cannot_be_read_is_named(make_guest: Callable[..., Guest], m
 def test_no_trace_of_an_experiment_is_in_a_template(make_guest: Callable[..., Guest], machine: Machine) -> None:
     guest = make_guest("secret-name", control=CONTROL, start_command="secret", shares=[{"tag": "t", "path": "/secret"}])
     guest = dataclasses.replace(guest, nics=(dataclasses.replace(guest.nics[0], mac="02:aa:00:00:00:01"),))
-    argv = " ".join(qemu.template_command("/home", templates.shape(guest, "/home"), machine, ""))
+    argv = " ".join(qemu.template_command("/home", shape(guest, "/home"), machine, ""))
     for word in ("secret", CONTROL["mac"], guest.nics[0].mac, "bntap", "fw_cfg", "vde"):
         assert word not in argv
 
@@ -135,20 +145,20 @@ def test_no_trace_of_an_experiment_is_in_a_template(make_guest: Callable[..., Gu
         ("cold", 100, True, False),
         ("warm", 1, False, True),
         ("auto", 1, True, True),
-        ("auto", templates.PAYS - 1, False, False),
-        ("auto", templates.PAYS, False, True),
+        ("auto", PAYS - 1, False, False),
+        ("auto", PAYS, False, True),
     ],
 )
 def test_when_it_pays(wish: str, number: int, there: bool, warm: bool) -> None:
-    assert templates.worthwhile(wish, number, there) is warm
+    assert worthwhile(wish, number, there) is warm
 
 
 def test_a_clone_is_known_by_the_command_it_would_have_been_booted_with(
     make_guest: Callable[..., Guest], machine: Machine, rundir: RunDir
 ) -> None:
     cold = qemu.command(rundir, make_guest(), machine)
-    assert templates.cold_part([*cold, *Template("/t/k", 128, b"").options()]) == cold
-    assert templates.cold_part(cold) == cold
+    assert cold_part([*cold, *Template("/t/k", 128, b"").options()]) == cold
+    assert cold_part(cold) == cold
 
 
 @pytest.mark.parametrize("path", ["relative", "/a,b", "/a b", "/a/../b", "/"])
@@ -370,12 +380,12 @@ def test_without_a_template_guests_are_booted_and_say_why(lan: Surroundings, mak
 def test_what_does_not_sleep_is_not_tried_again_and_again(
     rundir: RunDir, cache: str, make_guest: Callable[..., Guest], machine: Machine, fake: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guests = [make_guest(f"n-{i}") for i in range(templates.PAYS)]
+    guests = [make_guest(f"n-{i}") for i in range(PAYS)]
     make = templates.make
 
     def fail(*dummy: Any) -> None:
         fake.append("tried")
-        raise templates.NoSleep("it did not fall asleep")
+        raise NoSleep("it did not fall asleep")
 
     def wake_up(wish: str) -> tuple[bool, str]:
         with Stock(rundir, cache, {"tiny": machine}, wish, 1) as stock:
@@ -433,7 +443,7 @@ def test_what_a_clone_that_never_woke_up_has_on_its_disk_is_nobodys(
 ) -> None:
     lan, guest = lan_with_disks, make_guest(memory=64)
     machine, path = lan.machines["tiny"], qemu.files(lan.rundir, guest)
-    place = put(cache, guest, machine, b"QEVM broken" + templates.unhex(templates.template_mac(0)))
+    place = put(cache, guest, machine, b"QEVM broken" + unhex(template_mac(0)))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", f"{place}/disk.qcow2", "64M"], check=True)
     disks.protect(f"{place}/disk.qcow2")
     write_json(f"{place}/manifest.json", {**read_json(f"{place}/manifest.json"), "parts": templates.parts(place)})
@@ -474,7 +484,7 @@ def test_a_clone_that_woke_up_keeps_its_disk_whatever_becomes_of_the_template(
     process = launch(lan, guest)
     assert process.argv == tuple(qemu.command(lan.rundir, guest, machine, layered=True))
     assert (os.stat(path["disk"]).st_ino, read_json(path["record"])["disk"]) == (before, record)
-    with templates.monitor(path["qmp"], process, path["log"]) as qmp:
+    with sleeping.monitor(path["qmp"], process, path["log"]) as qmp:
         chain = next(node["inserted"]["image"] for node in qmp.execute("query-block"))
     for below in (path["layer"], machine.disk):
         assert f'"{below}"' in chain["backing-image"]["filename"]
@@ -489,7 +499,7 @@ def test_a_state_that_does_not_load_is_thrown_away_and_guests_are_booted(
 ) -> None:
     guests = [dataclasses.replace(make_guest(name, memory=64)) for name in ("a", "b")]
     guests[1] = dataclasses.replace(guests[1], nics=(dataclasses.replace(guests[1].nics[0], port=2),))
-    put(cache, guests[0], lan.machines["tiny"], state + templates.unhex(templates.template_mac(0)))
+    put(cache, guests[0], lan.machines["tiny"], state + unhex(template_mac(0)))
     said = batch.started(lan, guests, settings("auto"), check=False)
     assert kept(cache) == []
     assert [one["start"] for one in said] == ["cold", "cold"]
@@ -516,7 +526,7 @@ def test_memory_is_copied_without_its_empty_pages(rundir: RunDir, root: str, acc
     path, deadline = f"{root}/memory", time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
-            templates.copy_memory(process, path)
+            sleeping.copy_memory(process, path)
         except HostError:
             continue
         if Path(path).read_bytes()[5 << 20 :][:4] == b"here":
@@ -536,17 +546,17 @@ def test_options_are_what_qemu_takes(make_guest: Callable[..., Guest]) -> None:
 
 def test_a_clone_gets_the_state_with_its_own_macs(make_guest: Callable[..., Guest]) -> None:
     guest = make_guest(interfaces=2, control=CONTROL)
-    state = b"".join(b"|" + templates.unhex(templates.template_mac(place)) * 2 for place in range(3))
-    own = templates.Template("/t", 128, state).state_for(guest)
-    assert own == b"".join(b"|" + templates.unhex(mac) * 2 for mac in (CONTROL["mac"], guest.nics[0].mac, guest.nics[1].mac))
+    state = b"".join(b"|" + unhex(template_mac(place)) * 2 for place in range(3))
+    own = Template("/t", 128, state).state_for(guest)
+    assert own == b"".join(b"|" + unhex(mac) * 2 for mac in (CONTROL["mac"], guest.nics[0].mac, guest.nics[1].mac))
     with pytest.raises(TemplateError, match="the MAC of interface 3 is not in the state"):
-        templates.Template("/t", 128, state).state_for(make_guest(interfaces=3, control=CONTROL))
+        Template("/t", 128, state).state_for(make_guest(interfaces=3, control=CONTROL))
 
 
 def test_a_template_has_its_own_macs_in_the_order_of_the_machine(make_guest: Callable[..., Guest]) -> None:
     for control in (CONTROL, None):
-        shape = templates.shape(make_guest(interfaces=3, control=control), "")
-        assert templates.macs(shape) == [templates.template_mac(place) for place in range(len(templates.macs(shape)))]
+        found = macs(shape(make_guest(interfaces=3, control=control), ""))
+        assert found == [template_mac(place) for place in range(len(found))]
 
 
 def test_a_killed_run_leaves_what_swapout_and_the_next_run_find(lan: Surroundings, make_guest: Callable[..., Guest], cache: str) -> None:
