@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plan costs: `python -m tests.bench.planning [--shapes SHAPE,...] [NODES...]` prints a Markdown table.
+"""What a plan costs: the parts of one, and its inventory, each in a process of its own.
 
 Topologies of each shape (see shapes.py) and size are planned for a hundred nodes on each host, and listed by `ansible-inventory`; so
 are the same hosts, groups and variables from a static YAML file. Seconds are user CPU time of a process of its own, so that other work
-on the machine matters less. What needs more than LIMIT seconds or MEMORY is given up, and has a dash.
+on the machine matters less. What needs more than LIMIT seconds or MEMORY is given up, and has no figures.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -31,7 +30,6 @@ from .shapes import SHAPES, topdl
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = [str(Path(sys.executable).with_name("ansible-inventory")), "--list"]
-SIZES = (100, 1000, 10000)
 PER_HOST = 100
 LIMIT = 900  # seconds of CPU time
 MEMORY = 3 << 30  # bytes
@@ -160,36 +158,10 @@ class Case:
         return [*INVENTORY, "-i", str(self.topology), "-e", f"benito_size={self.hosts}"]
 
 
-def row(case: Case) -> list[str]:
-    """Measure one shape of one size."""
-    cells = [case.shape, f"{case.nodes:,}", f"{len(case.links):,}"]
-    found = case.parts()
-    if not found:
-        return [*cells, *["-"] * (len(PARTS) + 6)]
-    cells += [*(f"{found[name]:.2f}" for name in PARTS.values()), f"{found['plan']:.2f}", f"{found['total']:,.0f}"]
-    listed = case.listed()
-    if listed is None:
-        return [*cells, *["-"] * 4]
-    beside = case.listed_from_yaml()
-    ratio = f"{listed[0] / beside[0]:.2f}" if beside else "-"
-    return [*cells, f"{listed[0]:.1f}", f"{beside[0]:.1f}" if beside else "-", ratio, str(listed[1])]
-
-
 def main() -> None:
-    """Print the table."""
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["--parts"]:
-        print(json.dumps(parts(arguments[1], arguments[2], int(arguments[3]))))
-        return
-    shapes = list(SHAPES)
-    if arguments[:1] == ["--shapes"]:
-        shapes, arguments = arguments[1].split(","), arguments[2:]
-    heads = ["shape", "nodes", "links", *PARTS.values(), "plan", "routes", "`--list`", "YAML file", "ratio", "MB"]
-    print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="benito-bench-") as work:
-        for shape in shapes:
-            for size in map(int, arguments or SIZES):
-                print(f"| {' | '.join(row(Case(shape, size, Path(work))))} |", flush=True)
+    """Plan once, as a process of its own: `--parts TOPOLOGY STATE HOSTS`."""
+    dummy, topology, state, hosts = sys.argv[1:]
+    print(json.dumps(parts(topology, state, int(hosts))))
 
 
 if __name__ == "__main__":
