@@ -37,6 +37,15 @@ options:
     default: /var/lib/benito
 """
 
+    DOCUMENT = r"""
+options:
+  document:
+    description:
+      - The document that the plan makes for a host, as one JSON text (the inventory's C(benito_pnode_document)). O(guests), O(hosts) and
+        what else it says of this host are taken from there. It spares Ansible the templating of every value of every node.
+    type: json
+"""
+
     CONTROL = r"""
 options:
   control:

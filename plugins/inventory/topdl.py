@@ -468,7 +468,7 @@ class InventoryModule(BaseInventoryPlugin):
     def _hand(self, host: str, document: Mapping[str, Any], keeper: str) -> None:
         """Give a host its document; the hosts table, which all have in common, is where ``keeper`` has it."""
         rest = {name: value for name, value in document.items() if name not in ("guests", "hosts")}
-        hosts = _HOSTS.format(keeper=keeper)
+        hosts = _HOSTS.format(keeper=keeper) if host != keeper else "benito_hosts_json"
         parts = {
             **{name: _PART.format(name=name) for name in rest},
             "guests": _GUESTS,

@@ -74,10 +74,7 @@ CONTROL_NET: dict[str, Any] = {
 
 
 # Nodes as one text: what templates have to say about a thousand nodes takes Ansible longer than the nodes themselves.
-DOCUMENT: dict[str, Any] = {
-    "document": {"type": "json"},
-    "kinds": {"type": "list", "elements": "str", "default": []},
-}
+DOCUMENT: dict[str, Any] = {"document": {"type": "json"}}
 
 
 def take_document(module: Any, validator: Callable[[dict[str, Any]], Any]) -> None:

@@ -20,6 +20,7 @@ description:
     A node has no process of its own but its start command. Who is root in a node is O(account) outside of it.
 extends_documentation_fragment:
   - benito.testbed.experiment
+  - benito.testbed.experiment.document
   - benito.testbed.experiment.attributes
 options:
   guests:
@@ -161,16 +162,11 @@ options:
         description: What machines have; must be empty.
         type: list
         elements: dict
-  document:
-    description:
-      - The document that the plan makes for a host, as one JSON text (the inventory's C(benito_pnode_document)). O(guests),
-        O(hosts) and O(shares) are taken from there. It spares Ansible the templating of every value of every node.
-    type: json
   kinds:
     description: The kinds of nodes that are taken from O(document).
     type: list
     elements: str
-    default: []
+    default: [process, physical]
   hosts:
     description: The hosts table of the experiment, entries of node, substrate, index of the interface and address.
     type: list
@@ -389,6 +385,7 @@ def main():
             **EXPERIMENT,
             "guests": {"type": "list", "elements": "dict", "options": GUEST},
             **DOCUMENT,
+            "kinds": {"type": "list", "elements": "str", "default": ["process", "physical"]},
             "hosts": {"type": "list", "elements": "list", "default": []},
             "shares": {"type": "list", "elements": "dict", "default": [], "options": SHARE},
             "account": {"type": "str", "default": "benito-node"},

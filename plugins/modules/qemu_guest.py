@@ -19,6 +19,7 @@ description:
   - The guests run as the system account C(benito), without the right to open interfaces or start programs, confined by QEMU's sandbox.
 extends_documentation_fragment:
   - benito.testbed.experiment
+  - benito.testbed.experiment.document
   - benito.testbed.experiment.control
   - benito.testbed.experiment.attributes
 attributes:
@@ -236,16 +237,11 @@ options:
         type: str
         choices: [fatal, nonfatal, ignore]
         default: fatal
-  document:
-    description:
-      - The document that the plan makes for a host, as one JSON text (the inventory's C(benito_pnode_document)). O(guests),
-        O(hosts) and O(control) are taken from there. It spares Ansible the templating of every value of every node.
-    type: json
   kinds:
     description: The kinds of nodes that are taken from O(document).
     type: list
     elements: str
-    default: []
+    default: [qemu]
   hosts:
     description: The hosts table of the experiment, entries of node, substrate, index of the interface and address.
     type: list
@@ -535,6 +531,7 @@ def main():
             **EXPERIMENT,
             "guests": {"type": "list", "elements": "dict", "options": GUEST},
             **DOCUMENT,
+            "kinds": {"type": "list", "elements": "str", "default": ["qemu"]},
             "hosts": {"type": "list", "elements": "list", "default": []},
             "control": CONTROL_NET,
             "images": {"type": "dict", "default": {}},
