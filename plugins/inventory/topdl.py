@@ -445,15 +445,17 @@ class InventoryModule(BaseInventoryPlugin):
         user = plain("root")
         for node in plan.nodes:
             inventory.add_host(node.name, group=node.kind)
-            inventory.set_variable(node.name, "benito_node", plain(_node_variables(node)))
+            # Not through the inventory, which would walk through every value again to note the file that it is from.
+            host = inventory.hosts[node.name]
+            host.set_variable("benito_node", plain(_node_variables(node)))
             if node.control is not None or node.entered:
                 inventory.add_host(node.name, group=_guests_group(node.pnode))
                 # Where there is no address of its own, ssh_config knows the way by the name.
                 address = dotted(node.control.address) if node.control and node.control.address is not None else node.full_name
-                inventory.set_variable(node.name, "ansible_host", plain(address))
+                host.set_variable("ansible_host", plain(address))
                 if node.kind != "physical":
-                    inventory.set_variable(node.name, "ansible_user", user)
-                inventory.set_variable(node.name, "ansible_ssh_common_args", config)
+                    host.set_variable("ansible_user", user)
+                host.set_variable("ansible_ssh_common_args", config)
             for substrate in dict.fromkeys(i.substrate for i in node.interfaces):
                 inventory.add_host(node.name, group=substrates[substrate])
 

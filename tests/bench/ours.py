@@ -43,6 +43,11 @@ class Experiment:
         """Where its host keeps what it has of it."""
         return STATE / f"{PROJECT}.{self.topology.stem}"
 
+    @property
+    def ssh_config(self) -> Path:
+        """How its guests are reached, as the last swap-in wrote it down."""
+        return self.home / "state" / f"{PROJECT}.{self.topology.stem}" / "ssh_config"
+
     def swap_in(self, *more: str) -> float:
         """Bring it up until all have booted; return the seconds."""
         return self._play("swapin", *more)
