@@ -84,7 +84,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.benito.testbed.plugins.module_utils import guest_status
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import ROOT, RunDir
-from ansible_collections.benito.testbed.plugins.module_utils.sweep import find, sweep
 
 
 def parts(rundir):
@@ -118,6 +117,9 @@ def main():
                 rundir.create()
             made = {"before": "", "after": f"{rundir.path}\n" if changed else ""}
             module.exit_json(changed=changed, path=rundir.path, kinds=guest_status.kinds(rundir), parts=parts(rundir), diff=made)
+        # It knows all that hosts can have; who only makes a directory need not read it.
+        from ansible_collections.benito.testbed.plugins.module_utils.sweep import find, sweep
+
         remains = find(rundir.project, rundir.experiment, rundir.root)
         if not module.check_mode:
             with contextlib.ExitStack() as locks:
