@@ -31,6 +31,7 @@ def bars(title: str, rows: Mapping[str, Sequence[float | None]], series: Sequenc
             parts.append(text(x + 16, y + 10, name))
             x += 34 + 7 * len(name)
         y += 20
+    top = y
     for row, values in rows.items():
         y += GAP
         parts.append(text(LABELS - 8, y + BAR * len(series) / 2 + 4, row, "end"))
@@ -43,7 +44,7 @@ def bars(title: str, rows: Mapping[str, Sequence[float | None]], series: Sequenc
                 parts.append(text(LABELS + width + 5, y + 11, number(value)))
             y += BAR
     height = y + MARGIN
-    parts.append(f'<line x1="{LABELS}" y1="{MARGIN + 22}" x2="{LABELS}" y2="{y + 4}" stroke="#444444"/>')
+    parts.append(f'<line x1="{LABELS}" y1="{top}" x2="{LABELS}" y2="{y + 4}" stroke="#444444"/>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" {FONT}>\n'
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>\n' + "\n".join(parts) + "\n</svg>\n"

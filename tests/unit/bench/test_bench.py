@@ -138,6 +138,13 @@ def test_the_guard_misses_what_is_not_there_of_tables_that_were_measured() -> No
     assert guard.missing([report], expected) == ["race/other/to-floor was not found"]
 
 
+def test_seconds_have_reasons_and_no_guard() -> None:
+    report = results.Report("s", MACHINE, (made(),))
+    expected = {"race/cold/up": {"why": "so"}, "race/cold/to-floor": {"why": "so"}}
+    assert guard.missing([report], expected) == guard.worse(guard.found([report]), expected) == []
+    assert guard.reasons(expected) == {"race/cold/up": "so", "race/cold/to-floor": "so"}
+
+
 def test_what_is_kept_keeps_tolerances_and_reasons() -> None:
     kept = guard.kept({"a": 2.0, "new": 3.0}, {"a": {"ratio": 1.0, "tolerance": 0.1, "why": "so"}, "other": {"ratio": 5.0}})
     assert kept == {"a": {"ratio": 2.0, "tolerance": 0.1, "why": "so"}, "other": {"ratio": 5.0}, "new": {"ratio": 3.0}}
