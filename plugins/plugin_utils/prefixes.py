@@ -15,9 +15,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
+from operator import itemgetter
 from typing import TypeVar
 
 Hop = TypeVar("Hop")
+Table = list[tuple[Hop, tuple[str, ...]]]  # hops, and the prefixes each is the way to, both in the order of destinations
 Place = tuple[int, int]  # address, prefix length
 _Known = tuple[int, str]  # what to sort a prefix by, and its text
 
@@ -57,25 +59,25 @@ class Prefixes:
         """Return how many networks are in a set."""
         return (networks & self._firsts).bit_count()
 
-    def explicit(self, ways: Iterable[tuple[Hop, int]]) -> list[tuple[str, Hop]]:
-        """Return a route for each network: the first of the ways that leads there. Routes are in the order of destinations."""
-        routes: list[tuple[_Known, Hop]] = []
+    def explicit(self, ways: Iterable[tuple[Hop, int]]) -> Table[Hop]:
+        """Return a route for each network: the first of the ways that leads there."""
+        routes: list[tuple[Hop, list[_Known]]] = []
         left = self._firsts
         for hop, networks in ways:
-            routes += [(self._of_first[unit], hop) for unit in members(networks & left)]
+            routes.append((hop, [self._of_first[unit] for unit in members(networks & left)]))
             left &= ~networks
         return _sorted(routes)
 
-    def smallest(self, ways: Sequence[tuple[Hop, int]], own: int) -> list[tuple[str, Hop]]:
+    def smallest(self, ways: Sequence[tuple[Hop, int]], own: int) -> Table[Hop]:
         """Return the fewest routes by which every network goes one of the ways that lead there, the first of several.
 
         The longest prefix counts. No prefix covers an address of other networks, but for those of ``own``, to which a table needs no
-        routes, and has none. Routes are in the order of destinations.
+        routes, and has none.
         """
         towards = [networks for dummy, networks in ways]
         level = _Level(towards, union(towards) | own, own)
         levels = [level, *(level := level.halved(width) for width in self._widths[1:])]
-        routes: list[tuple[_Known, Hop]] = []
+        routes: list[tuple[Hop, list[_Known]]] = [(hop, []) for hop, dummy in ways]
         taken = [0] * len(ways)
         width = 0
         for known, level in zip(reversed(self._known), reversed(levels), strict=True):
@@ -87,7 +89,7 @@ class Prefixes:
                 if chosen:
                     needed ^= chosen
                     taken[number] |= chosen
-                    routes += [(known[position], ways[number][0]) for position in members(chosen)]
+                    routes[number][1].extend([known[position] for position in members(chosen)])
             width = len(known)
         return _sorted(routes)
 
@@ -133,9 +135,10 @@ def _known(place: Place) -> _Known:
     return address << 6 | length, f"{IPv4Address(address)}/{length}"
 
 
-def _sorted(routes: list[tuple[_Known, Hop]]) -> list[tuple[str, Hop]]:
-    routes.sort(key=lambda route: route[0][0])
-    return [(text, hop) for (dummy, text), hop in routes]
+def _sorted(routes: Iterable[tuple[Hop, list[_Known]]]) -> Table[Hop]:
+    used = [(hop, sorted(prefixes, key=itemgetter(0))) for hop, prefixes in routes if prefixes]
+    used.sort(key=lambda way: way[1][0][0])
+    return [(hop, tuple([text for dummy, text in prefixes])) for hop, prefixes in used]
 
 
 def _nested(places: Sequence[Place]) -> set[int]:

@@ -41,9 +41,9 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The way to a prefix: via a neighbour's address, out of the node's own ``interface``."""
+    """The way to some prefixes: via a neighbour's address, out of the node's own ``interface``."""
 
-    to: str
+    to: tuple[str, ...]
     via: str
     interface: str
 
@@ -71,7 +71,7 @@ Ways = list[tuple[_Hop, int]]  # in order of preference: hops, and the set of su
 
 
 def compute_routes(subnets: Sequence[Subnet]) -> dict[str, tuple[Route, ...]]:
-    """Return each node's table, in the order of destinations. No route is for subnets that a node is on or cannot reach.
+    """Return each node's table: a route for each next hop, in the order of destinations. None is to subnets that it is on or cannot reach.
 
     Of the neighbours that are nearest to a subnet, in hops, the first by name is taken, and then the first substrate by name. A table
     that would be of more than SUMMARISE_ABOVE routes takes any of those neighbours, so that the fewest routes do.
@@ -162,7 +162,7 @@ def _table(ways: Ways, own: Mapping[int, Port], prefixes: Prefixes) -> tuple[Rou
     """Return the table of a node with these ports."""
     small = prefixes.count(union(networks for dummy, networks in ways)) <= SUMMARISE_ABOVE
     routes = prefixes.explicit(ways) if small else prefixes.smallest(ways, union(prefixes.bits[number] for number in own))
-    return tuple([Route(prefix, hop.address, own[hop.subnet].interface) for prefix, hop in routes])
+    return tuple([Route(to, hop.address, own[hop.subnet].interface) for hop, to in routes])
 
 
 def _ports(subnets: Sequence[Subnet]) -> dict[str, dict[int, Port]]:
@@ -189,7 +189,7 @@ def parse_manual(text: str, where: Location) -> tuple[ManualRoute, ...]:
 
 
 def manual_routes(wanted: Mapping[str, Sequence[ManualRoute]], subnets: Sequence[Subnet]) -> dict[str, tuple[Route, ...]]:
-    """Return each node's table with just the routes the file asks for, in the order of destinations.
+    """Return each node's table with just the routes the file asks for, each destination by itself, in their order.
 
     A node as destination means its first address alone, a substrate its network. Raises TopologyError for a destination or neighbour
     that does not exist, a next hop that shares no substrate, and two ways to one destination.
@@ -200,7 +200,7 @@ def manual_routes(wanted: Mapping[str, Sequence[ManualRoute]], subnets: Sequence
         found: dict[IPv4Network, Route] = {}
         for route in routes:
             network = atlas.destination(node, route)
-            resolved = Route(str(network), *atlas.next_hop(node, route))
+            resolved = Route((str(network),), *atlas.next_hop(node, route))
             if found.setdefault(network, resolved) != resolved:
                 raise TopologyError(
                     f"node {one_line(node)} has two routes to {network}, via {found[network].via} and via {resolved.via}; keep one",
