@@ -10,6 +10,8 @@ Routers are names, subnets are numbers, and sets of subnets bit sets.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 
 from .prefixes import union
 
@@ -52,7 +54,7 @@ def _spread(together: Iterable[Iterable[str]], attached: Mapping[str, int]) -> d
             crowds.append(crowd)
     everything = union(attached.values())
     heard = [[known, 0, 0] for known in attached.values()]
-    missing = {number: everything & ~known for number, known in enumerate(attached.values())}
+    missing = {number: everything & ~known for number, known in enumerate(attached.values()) if speakers[number]}
     news = list(attached.values())
     turn = 0
     while missing:
@@ -61,10 +63,7 @@ def _spread(together: Iterable[Iterable[str]], attached: Mapping[str, int]) -> d
         latest = [0] * len(heard)
         still: dict[int, int] = {}
         for number, unheard in missing.items():
-            told = 0
-            for speaker in speakers[number]:
-                told |= news[speaker]
-            told &= unheard
+            told = reduce(or_, map(news.__getitem__, speakers[number])) & unheard
             heard[number][turn] |= told
             latest[number] = told
             # Who hears nothing now never will: what is further away lies behind something nearer.
