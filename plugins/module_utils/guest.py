@@ -189,12 +189,11 @@ class Guest:
                 for nic in options.get("interfaces") or []
             ),
             routes=tuple(
-                RouteEntry(
-                    network("route", r.get("to")),
-                    address("next hop", r.get("via")),
-                    check("device", r.get("device"), DEVICE, "an interface name"),
-                )
+                RouteEntry(network("route", to), via, device)
                 for r in options.get("routes") or []
+                for via in [address("next hop", r.get("via"))]
+                for device in [check("device", r.get("device"), DEVICE, "an interface name")]
+                for to in (r["to"] if isinstance(r.get("to"), list) else str(r.get("to")).split(","))
             ),
             unreachable=tuple(network("unreachable", value) for value in options.get("unreachable") or []),
             plain_names={str(k): str(v) for k, v in (options.get("plain_names") or {}).items()},

@@ -29,7 +29,7 @@ INTERFACE: dict[str, Any] = {
     "address": TEXT,
     "prefix": NUMBER,
 }
-ROUTE: dict[str, Any] = {"to": TEXT, "via": TEXT, "device": TEXT}
+ROUTE: dict[str, Any] = {"to": {"type": "list", "elements": "str", "required": True}, "via": TEXT, "device": TEXT}
 
 EXPERIMENT: dict[str, Any] = {
     "experiment": {

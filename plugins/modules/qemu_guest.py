@@ -144,8 +144,9 @@ options:
         default: []
         suboptions:
           to:
-            description: A network.
-            type: str
+            description: Networks. A longer prefix inside another one counts before it.
+            type: list
+            elements: str
             required: true
           via:
             description: Address of the next hop.

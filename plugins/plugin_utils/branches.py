@@ -4,7 +4,7 @@
 
 A router that has others on one of its subnets only is a *tip*, and that subnet is its root: what lies behind it is reached through it
 and no other way. Without its tips a network may have new ones. A chain or a tree is nothing but tips; what is left in the end, the *core*,
-is where there is something to choose. Subnets are numbers, and sets of them bit sets: integers with bit N set for subnet N.
+is where there is something to choose. Subnets are numbers, and sets of them bit sets.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ class Branches:
     it reaches the rest, where it lies behind one itself.
     """
 
-    def __init__(self, own: Mapping[str, Sequence[int]], count: int) -> None:
-        """``own`` has the subnets of each router, two or more, below ``count``."""
+    def __init__(self, own: Mapping[str, Sequence[int]], bits: Sequence[int]) -> None:
+        """``own`` has the subnets of each router, two or more; ``bits`` for each subnet the bit set that stands for it."""
+        self.bits = bits
         self.root: dict[str, int] = {}
         self.behind: dict[str, int] = {}
-        self.hanging = [0] * count
-        self.tips: list[list[str]] = [[] for dummy in range(count)]
-        self.up: list[str | None] = [None] * count
-        self.left: list[set[str]] = [set() for dummy in range(count)]
+        self.hanging = [0] * len(bits)
+        self.tips: list[list[str]] = [[] for dummy in bits]
+        self.up: list[str | None] = [None] * len(bits)
+        self.left: list[set[str]] = [set() for dummy in bits]
         for router, numbers in own.items():
             for number in numbers:
                 self.left[number].add(router)
@@ -50,7 +51,7 @@ class Branches:
         behind = 0
         for number in own:
             if number != root:
-                behind |= 1 << number | self.hanging[number]
+                behind |= self.bits[number] | self.hanging[number]
                 self.up[number] = router
                 self.left[number].discard(router)
         self.root[router], self.behind[router] = root, behind

@@ -311,7 +311,7 @@ class Plan:
                 for i in node.interfaces
             ]
             + [plug(trunk, self.switches[trunk.substrate].id) for trunk in self._trunks_of.get(node.name, ())],
-            "routes": [{"to": str(r.to), "via": str(r.via), "device": devices[r.interface]} for r in node.routes],
+            "routes": [{"to": ",".join(r.to), "via": r.via, "device": devices[r.interface]} for r in node.routes],
             "unreachable": list(self.unreachable) if machine else [],
             "plain_names": dict(self.plain_names.get(node.name, {})),
             "mounts": mounts(self.settings, self._file_server(node)) if machine else [],

@@ -2,21 +2,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Route tables: computed, shortest in hops, one route per node and subnet; or those the file asks for.
 
-Every node on two subnets or more forwards. A table of more than SUMMARISE_ABOVE routes is summarised, but only into prefixes that
-forward every address of the experiment as before and cover no other address (see summaries.py).
+Every node on two subnets or more forwards. A table of more than SUMMARISE_ABOVE routes is made small (see prefixes.py): its prefixes cover
+no address outside the experiment, and where several neighbours are equally near, those are taken that let prefixes be larger.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
-from operator import itemgetter
 
 from .branches import Branches
 from .diagnostics import NOWHERE, Location, TopologyError, one_line
-from .summaries import Summaries
+from .distances import Distances
+from .prefixes import Prefixes, union
 
 SUMMARISE_ABOVE = 128
 
@@ -39,11 +39,11 @@ class Subnet:
     ports: tuple[Port, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Route:
-    """The way to a prefix: via a neighbour's address, out of the node's own ``interface``."""
+    """The way to some prefixes: via a neighbour's address, out of the node's own ``interface``."""
 
-    to: str
+    to: tuple[str, ...]
     via: str
     interface: str
 
@@ -60,84 +60,60 @@ class ManualRoute:
 # Computed routes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Hop:
     router: str
     address: str
     subnet: int
 
 
-Ways = list[tuple[_Hop, int]]  # hops, and the set of subnets that each leads to; sets of subnets are bit sets, and no two overlap
-
-
-@dataclass
-class _Listener:
-    """Someone who hears from neighbouring routers which subnets they reach.
-
-    That is a router, or for all the nodes with one way out of a subnet (the subnet's crowd) their subnet.
-    """
-
-    hops: list[_Hop]  # in order of preference
-    missing: int  # subnets not heard of yet
-    learnt: list[int]  # per hop, the subnets it was the first to name
-
-    @property
-    def ways(self) -> Ways:
-        return list(zip(self.hops, self.learnt, strict=True))
+Ways = list[tuple[_Hop, int]]  # in order of preference: hops, and the set of subnets to which each is on a shortest way
 
 
 def compute_routes(subnets: Sequence[Subnet]) -> dict[str, tuple[Route, ...]]:
-    """Return each node's table, in the order of destinations; subnets a node is on, or cannot reach, are not in it.
+    """Return each node's table: a route for each next hop, in the order of destinations. None is to subnets that it is on or cannot reach.
 
-    Of the neighbours that are nearest to a subnet, in hops, the first by name is taken, and then the first substrate by name.
+    Of the neighbours that are nearest to a subnet, in hops, the first by name is taken, and then the first substrate by name. A table
+    that would be of more than SUMMARISE_ABOVE routes takes any of those neighbours, so that the fewest routes do.
     """
     ordered = sorted(subnets, key=lambda subnet: (IPv4Network(subnet.network), subnet.name))
-    summaries = Summaries([IPv4Network(subnet.network) for subnet in ordered])
+    prefixes = Prefixes([IPv4Network(subnet.network) for subnet in ordered])
     ports = _ports(ordered)
-    network = _Network(ports, [subnet.name for subnet in ordered])
+    network = _Network(ports, [subnet.name for subnet in ordered], prefixes.bits)
     shared: dict[tuple[int, str], tuple[Route, ...]] = {}
     tables: dict[str, tuple[Route, ...]] = {}
     for node, own in ports.items():
         if len(own) > 1:
-            pieces = _pieces(network.ways_of(node), summaries)
-            tables[node] = tuple([Route(prefix, hop.address, own[hop.subnet].interface) for dummy, prefix, hop in pieces])
+            tables[node] = _table(network.ways_of(node), own, prefixes)
             continue
         ((number, port),) = own.items()
         key = (number, port.interface)
         if key not in shared:
-            pieces = _pieces(network.ways_from(number), summaries)
-            shared[key] = tuple([Route(prefix, hop.address, port.interface) for dummy, prefix, hop in pieces])
+            shared[key] = _table(network.ways_from(number), own, prefixes)
         tables[node] = shared[key]
     return tables
 
 
 class _Network:
-    """Who leads where: what hangs on tips (see branches.py) is known at once, and only in the core is there something to spread."""
+    """Who leads where: what hangs on tips (see branches.py) is known at once, and only in the core is there something to measure."""
 
-    def __init__(self, ports: Mapping[str, Mapping[int, Port]], names: Sequence[str]) -> None:
-        """``ports`` are those of each node, ``names`` those of the subnets."""
+    def __init__(self, ports: Mapping[str, Mapping[int, Port]], names: Sequence[str], bits: Sequence[int]) -> None:
+        """``ports`` are those of each node, ``names`` those of the subnets, ``bits`` the bit set that each is."""
         self.ports = ports
         self.names = names
+        self.bits = bits
         own = {node: tuple(on) for node, on in ports.items() if len(on) > 1}
-        self.branches = Branches(own, len(names))
-        core = {router: numbers for router, numbers in own.items() if router not in self.branches.root}
-        attached = {router: _union(self._with_hanging(number) for number in numbers) for router, numbers in core.items()}
-        everything = (1 << len(names)) - 1
-
-        def listener(node: str | None, numbers: Sequence[int], known: int) -> _Listener:
-            hops = [_Hop(router, ports[router][n].address, n) for n in numbers for router in self.branches.left[n] if router != node]
-            hops.sort(key=lambda hop: (hop.router, names[hop.subnet]))
-            return _Listener(hops, everything & ~known, [0] * len(hops))
-
-        self.core = {router: listener(router, numbers, attached[router]) for router, numbers in core.items()}
-        # A crowd with one router hears what that router knows in the end; only choices have to be watched as they arise.
-        crowds = [n for n, left in enumerate(self.branches.left) if len(left) > 1]
-        self.choosers = {number: listener(None, (number,), self._with_hanging(number)) for number in crowds}
-        _spread(self.core, self.choosers.values(), attached)
-        self.parts = self._parts(own, {router: attached[router] | _union(heard.learnt) for router, heard in self.core.items()})
+        self.branches = Branches(own, bits)
+        attached = {
+            router: union(self._with_hanging(number) for number in numbers)
+            for router, numbers in own.items()
+            if router not in self.branches.root
+        }
+        self.distances = Distances((left for left in self.branches.left if len(left) > 1), attached)
+        self.parts = self._parts(own, {router: self.distances.reached(router) for router in attached})
 
     def _with_hanging(self, number: int) -> int:
-        return 1 << number | self.branches.hanging[number]
+        return self.bits[number] | self.branches.hanging[number]
 
     def _parts(self, own: Mapping[str, Sequence[int]], known: Mapping[str, int]) -> dict[int, int]:
         """Return for each subnet with routers all those it is connected with, itself too."""
@@ -157,17 +133,36 @@ class _Network:
     def ways_of(self, router: str) -> Ways:
         """Return where a router's neighbours lead."""
         root = self.branches.root.get(router)
-        ways = self.core[router].ways if root is None else self.ways_from(root, router)
+        ways = self._across(router) if root is None else self.ways_from(root, router)
         return [*ways, *(way for number in self.ports[router] if number != root for way in self._tips(number))]
+
+    def _across(self, router: str) -> Ways:
+        """Return where the neighbours in the core lead a router of the core."""
+        first: dict[str, int] = {}
+        for number in sorted(self.ports[router], key=self.names.__getitem__):
+            for neighbour in self.branches.left[number]:
+                first.setdefault(neighbour, number)
+        ways = ((self._hop(other, first[other]), self.distances.nearer(router, other)) for other in sorted(first))
+        return [way for way in ways if way[1]]
 
     def ways_from(self, number: int, node: str | None = None) -> Ways:
         """Return where those lead that a node with one way out meets there."""
-        if number in self.choosers:
-            upward = self.choosers[number].ways
-        else:
-            last = self.branches.up[number] or next(iter(self.branches.left[number]), None)
-            upward = [(self._hop(last, number), self.parts[number] & ~self._with_hanging(number))] if last else []
+        known = self._with_hanging(number)
+        left = sorted(self.branches.left[number])
+        upward: Ways = []
+        if len(left) > 1:
+            nearest = zip(left, self.distances.nearest(left), strict=True)
+            upward = [(self._hop(router, number), networks & ~known) for router, networks in nearest]
+        elif last := self.branches.up[number] or next(iter(left), None):
+            upward = [(self._hop(last, number), self.parts[number] & ~known)]
         return [*upward, *self._tips(number, node)]
+
+
+def _table(ways: Ways, own: Mapping[int, Port], prefixes: Prefixes) -> tuple[Route, ...]:
+    """Return the table of a node with these ports."""
+    small = prefixes.count(union(networks for dummy, networks in ways)) <= SUMMARISE_ABOVE
+    routes = prefixes.explicit(ways) if small else prefixes.smallest(ways, union(prefixes.bits[number] for number in own))
+    return tuple([Route(to, hop.address, own[hop.subnet].interface) for hop, to in routes])
 
 
 def _ports(subnets: Sequence[Subnet]) -> dict[str, dict[int, Port]]:
@@ -177,52 +172,6 @@ def _ports(subnets: Sequence[Subnet]) -> dict[str, dict[int, Port]]:
         for port in subnet.ports:
             ports.setdefault(port.node, {}).setdefault(number, port)
     return ports
-
-
-def _spread(routers: Mapping[str, _Listener], choosers: Iterable[_Listener], attached: Mapping[str, int]) -> None:
-    """Let every router tell its neighbours, round by round, which subnets it has newly heard of, starting with its own.
-
-    What arrives in round N is N hops away, and so the first to name a subnet is on a shortest way to it.
-    """
-    choosers = list(choosers)
-    news: Mapping[str, int] = attached
-    while news:
-        latest: dict[str, int] = {}
-        for node, router in routers.items():
-            heard = _hear(router, news)
-            if heard:
-                latest[node] = heard
-        for crowd in choosers:
-            _hear(crowd, news)
-        news = latest
-
-
-def _hear(listener: _Listener, news: Mapping[str, int]) -> int:
-    """Take in what the neighbours have to tell; return what was new."""
-    missing = listener.missing
-    for position, hop in enumerate(listener.hops):
-        told = news.get(hop.router, 0) & missing
-        if told:
-            listener.learnt[position] |= told
-            missing ^= told
-    heard = listener.missing ^ missing
-    listener.missing = missing
-    return heard
-
-
-def _union(sets: Iterable[int]) -> int:
-    """Return the union of bit sets."""
-    union = 0
-    for one in sets:
-        union |= one
-    return union
-
-
-def _pieces(ways: Ways, summaries: Summaries) -> list[tuple[int, str, _Hop]]:
-    """Return a table in the order of destinations: number of the first network, prefix, the way there."""
-    total = sum(networks.bit_count() for dummy, networks in ways)
-    prefixes: Callable[[int], Iterator[tuple[int, str]]] = summaries.summarised if total > SUMMARISE_ABOVE else summaries.explicit
-    return sorted([(number, prefix, hop) for hop, networks in ways for number, prefix in prefixes(networks)], key=itemgetter(0))
 
 
 # Manual routes
@@ -240,7 +189,7 @@ def parse_manual(text: str, where: Location) -> tuple[ManualRoute, ...]:
 
 
 def manual_routes(wanted: Mapping[str, Sequence[ManualRoute]], subnets: Sequence[Subnet]) -> dict[str, tuple[Route, ...]]:
-    """Return each node's table with just the routes the file asks for, in the order of destinations.
+    """Return each node's table with just the routes the file asks for, each destination by itself, in their order.
 
     A node as destination means its first address alone, a substrate its network. Raises TopologyError for a destination or neighbour
     that does not exist, a next hop that shares no substrate, and two ways to one destination.
@@ -251,7 +200,7 @@ def manual_routes(wanted: Mapping[str, Sequence[ManualRoute]], subnets: Sequence
         found: dict[IPv4Network, Route] = {}
         for route in routes:
             network = atlas.destination(node, route)
-            resolved = Route(str(network), *atlas.next_hop(node, route))
+            resolved = Route((str(network),), *atlas.next_hop(node, route))
             if found.setdefault(network, resolved) != resolved:
                 raise TopologyError(
                     f"node {one_line(node)} has two routes to {network}, via {found[network].via} and via {resolved.via}; keep one",

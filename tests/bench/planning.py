@@ -61,7 +61,12 @@ def parts(topology: str, state: str, hosts: int) -> dict[str, float]:
     start = time.process_time()
     plan = planning.make_plan(topology, {"state_dir": state, "size": hosts})
     whole = time.process_time() - start
-    return {**dict.fromkeys(PARTS.values(), 0), **spent, "plan": whole, "total": sum(len(node.routes) for node in plan.nodes)}
+    return {
+        **dict.fromkeys(PARTS.values(), 0),
+        **spent,
+        "plan": whole,
+        "total": sum(len(route.to) for node in plan.nodes for route in node.routes),
+    }
 
 
 def run(command: list[str], state: str, output: Path, limit: int = LIMIT) -> tuple[float, int] | None:

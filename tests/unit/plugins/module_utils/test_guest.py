@@ -60,6 +60,12 @@ def test_everything_is_taken_over() -> None:
     assert guest.failure_action == "ignore"
 
 
+@pytest.mark.parametrize("to", ["10.1.0.0/16,10.1.2.0/24", ["10.1.0.0/16", "10.1.2.0/24"]])
+def test_a_route_to_several_networks(to):
+    guest = Guest.from_options({"name": "n-0", "routes": [{**ROUTE, "to": to}]})
+    assert guest.routes == tuple(RouteEntry(network, ROUTE["via"], ROUTE["device"]) for network in ("10.1.0.0/16", "10.1.2.0/24"))
+
+
 BAD_NAMES = ["", "a,b", "a b", "../a", "-a", ".", "a\n", "é", "a" * 65]
 
 
@@ -83,6 +89,8 @@ BAD_NAMES = ["", "a,b", "a b", "../a", "-a", ".", "a\n", "é", "a" * 65]
         ({"control": {**CONTROL, "mac": "x"}}, "control.mac"),
         ({"control": {**CONTROL, "address": "x"}}, "control.address"),
         ({"routes": [{**ROUTE, "to": "10.1.2.3/24"}]}, "route"),
+        ({"routes": [{**ROUTE, "to": "10.1.2.0/24,10.1.2.3/24"}]}, "route"),
+        ({"routes": [{**ROUTE, "to": ""}]}, "route"),
         ({"routes": [{**ROUTE, "via": "b"}]}, "next hop"),
         ({"routes": [{**ROUTE, "device": "eth1; reboot"}]}, "device"),
         ({"unreachable": ["10.0.0.1/8"]}, "unreachable"),

@@ -1,13 +1,16 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes: packets are walked through the tables; summaries must forward as the explicit tables do."""
+"""Routes: packets are walked through the tables, whichever of the nearest neighbours these prefer."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
+from typing import NamedTuple
 from unittest import mock
 
 import pytest
@@ -21,13 +24,36 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.routing import (
     Port,
     Route,
     Subnet,
-    compute_routes,
-    manual_routes,
     parse_manual,
 )
+from tests.bench.shapes import SHAPES
 
 HERE = Location("lab.topdl", 7, 3)
-Tables = Mapping[str, Sequence[Route]]
+
+
+class Line(NamedTuple):
+    """A route to one prefix, as in a kernel's table."""
+
+    to: str
+    via: str
+    interface: str
+
+
+Tables = Mapping[str, Sequence[Line]]
+
+
+def lines(tables: Mapping[str, Sequence[Route]]) -> dict[str, tuple[Line, ...]]:
+    """Take tables apart, in the order of destinations."""
+    found = {node: [Line(to, route.via, route.interface) for route in table for to in route.to] for node, table in tables.items()}
+    return {node: tuple(sorted(table, key=lambda line: (first(line.to), mask(line.to)))) for node, table in found.items()}
+
+
+def compute_routes(subnets: Sequence[Subnet]) -> dict[str, tuple[Line, ...]]:
+    return lines(routing.compute_routes(subnets))
+
+
+def manual_routes(wanted: Mapping[str, Sequence[ManualRoute]], subnets: Sequence[Subnet]) -> dict[str, tuple[Line, ...]]:
+    return lines(routing.manual_routes(wanted, subnets))
 
 
 def subnets_of(links: Mapping[str, Sequence[str]], networks: Sequence[str] = ()) -> list[Subnet]:
@@ -44,10 +70,31 @@ def subnets_of(links: Mapping[str, Sequence[str]], networks: Sequence[str] = ())
     return found
 
 
-def best_route(table: Sequence[Route], address: str) -> Route | None:
+def best_route(table: Sequence[Line], address: str) -> Line | None:
     """Longest prefix match."""
-    matching = [route for route in table if IPv4Address(address) in IPv4Network(route.to)]
-    return max(matching, key=lambda route: IPv4Network(route.to).prefixlen, default=None)
+    matching = [route for route in table if number(address) & mask(route.to) == first(route.to)]
+    return max(matching, key=lambda route: mask(route.to), default=None)
+
+
+@cache
+def number(address: str) -> int:
+    return int(IPv4Address(address))
+
+
+@cache
+def first(prefix: str) -> int:
+    return int(IPv4Network(prefix).network_address)
+
+
+@cache
+def mask(prefix: str) -> int:
+    return int(IPv4Network(prefix).netmask)
+
+
+def smallest(subnets: Sequence[Subnet]) -> Tables:
+    """The tables, as if they all were large."""
+    with mock.patch.object(routing, "SUMMARISE_ABOVE", 0):
+        return compute_routes(subnets)
 
 
 def distances(subnets: Sequence[Subnet], goal: Subnet) -> dict[str, int]:
@@ -97,8 +144,8 @@ def experiments(draw: st.DrawFn) -> list[Subnet]:
     # A long thin tree, with links missing and others added.
     links = [[nodes[number], nodes[max(number - draw(st.sampled_from([1, 1, 1, 2, 5])), 0)]] for number in range(1, count)]
     links = [link for link in links if draw(st.integers(0, 9))]
-    links += draw(st.lists(st.lists(st.sampled_from(nodes), min_size=1, max_size=4, unique=True), min_size=1, max_size=3))
-    # Small neighbouring networks of mixed sizes, so that summaries have something to merge.
+    links += draw(st.lists(st.lists(st.sampled_from(nodes), min_size=1, max_size=4, unique=True), min_size=1, max_size=8))
+    # Small neighbouring networks of mixed sizes, so that there are larger prefixes.
     sizes = draw(st.lists(st.sampled_from([29, 29, 29, 28, 27]), min_size=len(links), max_size=len(links)))
     networks, free = [], int(IPv4Address("10.0.0.0"))
     for length in sizes:
@@ -118,38 +165,54 @@ def test_packets_arrive_by_shortest_paths(subnets: list[Subnet]) -> None:
 
 @given(experiments())
 @settings(max_examples=120, deadline=None)
-def test_summaries_forward_alike_and_cover_nothing_else(subnets: list[Subnet]) -> None:
+def test_small_tables_go_shortest_ways_and_nowhere_else(subnets: list[Subnet]) -> None:
     explicit = compute_routes(subnets)
-    with mock.patch.object(routing, "SUMMARISE_ABOVE", 0):
-        summarised = compute_routes(subnets)
-    walk_everywhere(subnets, summarised)
-    networks = [IPv4Network(subnet.network) for subnet in subnets]
-    for node, table in summarised.items():
+    tables = smallest(subnets)
+    walk_everywhere(subnets, tables)
+    owner = {(subnet.name, port.address): port.node for subnet in subnets for port in subnet.ports}
+    reached_by = {(port.node, port.interface): subnet.name for subnet in subnets for port in subnet.ports}
+    networks = {IPv4Network(goal.network): distances(subnets, goal) for goal in subnets}
+    for node, table in tables.items():
         assert len(table) <= len(explicit[node])
-        assert list(table) == sorted(table, key=lambda route: IPv4Network(route.to))
-        for route in table:
-            covered = [network for network in networks if network.subnet_of(IPv4Network(route.to))]
-            assert sum(network.num_addresses for network in covered) == IPv4Network(route.to).num_addresses
-            for network in covered:
-                before = best_route(explicit[node], str(network.network_address))
-                assert before is not None
-                assert (before.via, before.interface) == (route.via, route.interface)
+        for prefix in (IPv4Network(route.to) for route in table):
+            # Nobody's addresses and those out of reach are not covered, and what the node is on only by the way.
+            covered = {network: away.get(node) for network, away in networks.items() if network.subnet_of(prefix)}
+            assert sum(network.num_addresses for network in covered) == prefix.num_addresses
+            assert None not in covered.values() and any(covered.values())
+        for network, away in networks.items():
+            for address in (network[0], network[1], network[-1]) if away.get(node) else ():
+                route = best_route(table, str(address))
+                assert route is not None
+                assert away[owner[reached_by[node, route.interface], route.via]] == away[node] - 1
 
 
-@given(experiments(), st.randoms(use_true_random=False))
+@pytest.mark.parametrize("limit", [routing.SUMMARISE_ABOVE, 0])
+@given(subnets=experiments(), random=st.randoms(use_true_random=False))
 @settings(max_examples=50, deadline=None)
-def test_the_order_of_subnets_does_not_matter(subnets: list[Subnet], random: Random) -> None:
-    expected = compute_routes(subnets)
-    shuffled = list(subnets)
+def test_the_order_does_not_matter(limit: int, subnets: list[Subnet], random: Random) -> None:
+    shuffled = [replace(subnet, ports=tuple(random.sample(subnet.ports, len(subnet.ports)))) for subnet in subnets]
     random.shuffle(shuffled)
-    assert compute_routes(shuffled) == expected
+    with mock.patch.object(routing, "SUMMARISE_ABOVE", limit):
+        assert routing.compute_routes(shuffled) == routing.compute_routes(subnets)
+
+
+@pytest.mark.parametrize("limit", [routing.SUMMARISE_ABOVE, 0])
+@given(subnets=experiments())
+@settings(max_examples=50, deadline=None)
+def test_one_route_for_each_next_hop_in_the_order_of_destinations(limit: int, subnets: list[Subnet]) -> None:
+    with mock.patch.object(routing, "SUMMARISE_ABOVE", limit):
+        tables = routing.compute_routes(subnets)
+    for table in tables.values():
+        assert len({(route.via, route.interface) for route in table}) == len(table)
+        for to in (tuple(route.to[0] for route in table), *(route.to for route in table)):
+            assert list(to) == sorted(to, key=IPv4Network)
 
 
 def test_star_of_three_links() -> None:
     subnets = subnets_of({"ab": ["a", "hub"], "bb": ["b", "hub"], "cb": ["c", "hub"]})
     tables = compute_routes(subnets)
     assert tables["hub"] == ()
-    assert tables["b"] == (Route("10.0.0.0/24", "10.0.1.2", "inf000"), Route("10.0.2.0/24", "10.0.1.2", "inf000"))
+    assert tables["b"] == (Line("10.0.0.0/24", "10.0.1.2", "inf000"), Line("10.0.2.0/24", "10.0.1.2", "inf000"))
 
 
 def test_ties_go_to_the_first_neighbour_by_name_and_then_to_the_first_substrate() -> None:
@@ -157,7 +220,7 @@ def test_ties_go_to_the_first_neighbour_by_name_and_then_to_the_first_substrate(
         {"z": ["a", "m"], "y": ["a", "k"], "x": ["a", "k"], "yy": ["a", "k"], "w": ["m", "goal"], "v": ["k", "goal"], "u": ["goal", "far"]}
     )
     route = best_route(compute_routes(subnets)["a"], "10.0.6.2")
-    assert route == Route("10.0.6.0/24", "10.0.2.2", "inf002")  # over x, to k
+    assert route == Line("10.0.6.0/24", "10.0.2.2", "inf002")  # over x, to k
 
 
 @given(experiments())
@@ -192,42 +255,63 @@ def test_two_ports_on_one_subnet_do_not_make_a_router() -> None:
         Subnet("lan", "10.0.0.0/24", (Port("a", "inf000", "10.0.0.1"), Port("a", "inf001", "10.0.0.2"), Port("r", "inf000", "10.0.0.3"))),
         Subnet("far", "10.0.1.0/24", (Port("r", "inf001", "10.0.1.1"),)),
     ]
-    assert compute_routes(subnets)["a"] == (Route("10.0.1.0/24", "10.0.0.3", "inf000"),)
+    assert compute_routes(subnets)["a"] == (Line("10.0.1.0/24", "10.0.0.3", "inf000"),)
 
 
 def test_nested_networks_keep_their_own_way() -> None:
     links = {"outer": ["b", "x"], "inner": ["c", "y"], "ab": ["a", "b"], "ac": ["a", "c"], "next": ["b", "z"]}
     subnets = subnets_of(links, ["10.0.0.0/24", "10.0.0.128/25", "10.9.0.0/24", "10.9.1.0/24", "10.0.1.0/24"])
-    with mock.patch.object(routing, "SUMMARISE_ABOVE", 0):
-        table = compute_routes(subnets)["a"]
-    assert [(route.to, route.via) for route in table] == [
+    assert [(route.to, route.via) for route in smallest(subnets)["a"]] == [
         ("10.0.0.0/24", "10.9.0.2"),
         ("10.0.0.128/25", "10.9.1.2"),
         ("10.0.1.0/24", "10.9.0.2"),
     ]
 
 
-def test_explicit_up_to_the_limit_and_summarised_above() -> None:
-    def leaf_table(links: int) -> tuple[Route, ...]:
+def test_explicit_up_to_the_limit_and_small_above() -> None:
+    def leaf_table(links: int) -> tuple[Line, ...]:
         return compute_routes(subnets_of({f"l-{n}": ["hub", f"n-{n}"] for n in range(links)}))["n-0"]
 
-    assert len(leaf_table(129)) == 128
-    assert [route.to for route in leaf_table(130)] == [
-        *("10.0.1.0/24", "10.0.2.0/23", "10.0.4.0/22", "10.0.8.0/21", "10.0.16.0/20", "10.0.32.0/19", "10.0.64.0/18"),
-        "10.0.128.0/23",
+    assert [route.to for route in leaf_table(129)] == [f"10.0.{number}.0/24" for number in range(1, 129)]
+    assert [route.to for route in leaf_table(130)] == ["10.0.0.0/17", "10.0.128.0/23"]
+
+
+def test_a_way_that_is_as_short_is_taken_where_it_makes_the_table_smaller() -> None:
+    links = {"ab": ["a", "b"], "ac": ["a", "c"], "to-d": ["b", "c", "d"], "bx": ["b", "x"], "cx": ["c", "x"], "cy": ["c", "y"]}
+    subnets = subnets_of(links, ["10.9.0.0/24", "10.9.2.0/24", "10.0.0.0/24", "10.0.2.0/24", "10.0.1.0/24", "10.0.3.0/24"])
+    assert [(r.to, r.via) for r in compute_routes(subnets)["a"]] == [
+        *(("10.0.0.0/24", "10.9.0.2"), ("10.0.1.0/24", "10.9.2.2"), ("10.0.2.0/24", "10.9.0.2"), ("10.0.3.0/24", "10.9.2.2")),
     ]
+    assert [(r.to, r.via) for r in smallest(subnets)["a"]] == [("10.0.0.0/22", "10.9.2.2"), ("10.0.2.0/24", "10.9.0.2")]
 
 
-def test_a_long_chain_stays_small_and_correct() -> None:
-    subnets = subnets_of({f"l-{n}": [f"n-{n}", f"n-{n + 1}"] for n in range(300)})
-    tables = compute_routes(subnets)
-    assert sum(map(len, tables.values())) < 300 * 40
-    here, address = "n-0", "10.1.43.2"
-    for hop in range(299):
-        route = best_route(tables[here], address)
+def walk(subnets: Sequence[Subnet], tables: Tables, start: str, goal: Subnet) -> None:
+    """Send a packet from a node to the first address of a subnet: it must arrive by a shortest way."""
+    owner = {port.address: port.node for subnet in subnets for port in subnet.ports}
+    away = distances(subnets, goal)
+    here = start
+    for left in range(away[start], 0, -1):
+        route = best_route(tables[here], goal.ports[0].address)
         assert route is not None
-        here = f"n-{hop + 1}"
-        assert route.via == f"10.{hop // 256}.{hop % 256}.2"
+        here = owner[route.via]
+        assert away[here] == left - 1
+
+
+def shaped(shape: str, nodes: int) -> list[Subnet]:
+    return subnets_of({f"l-{n:05d}": [f"n-{node:05d}" for node in link] for n, link in enumerate(SHAPES[shape](nodes))})
+
+
+@pytest.mark.parametrize(
+    ("shape", "nodes", "average", "most"), [("chain", 1000, 12, 24), ("grid", 1000, 24, 64), ("fat-tree", 1344, 128, 1100)]
+)
+def test_large_networks_have_small_tables(shape: str, nodes: int, average: int, most: int) -> None:
+    subnets = shaped(shape, nodes)
+    tables = compute_routes(subnets)
+    sizes = [len(table) for table in tables.values()]
+    assert sum(sizes) <= average * len(tables) and max(sizes) <= most
+    dice = Random(1)
+    for dummy in range(10):
+        walk(subnets, tables, dice.choice(list(tables)), dice.choice(subnets))
 
 
 def test_nothing_gives_nothing() -> None:
@@ -259,10 +343,10 @@ def test_manual_routes_to_node_substrate_and_address() -> None:
     }
     tables = manual_routes(wanted, subnets_of(STAR))
     assert tables["a"] == (
-        Route("1.2.3.4/32", "10.0.0.2", "inf000"),
-        Route("10.0.1.0/24", "10.0.0.2", "inf000"),
-        Route("10.0.1.1/32", "10.0.0.2", "inf000"),
-        Route("192.0.2.0/25", "10.0.0.2", "inf000"),
+        Line("1.2.3.4/32", "10.0.0.2", "inf000"),
+        Line("10.0.1.0/24", "10.0.0.2", "inf000"),
+        Line("10.0.1.1/32", "10.0.0.2", "inf000"),
+        Line("192.0.2.0/25", "10.0.0.2", "inf000"),
     )
     assert tables["b"] == ()
 
