@@ -48,7 +48,7 @@ seealso:
 EXAMPLES = r"""
 - name: Keep a key and a note
   benito.testbed.state_files:
-    directory: "{{ '~' | expanduser }}/.local/state/benito/lab.demo"
+    directory: ~/.local/state/benito/lab.demo
     keys:
       id_ed25519: lab.demo
     texts:

@@ -35,7 +35,8 @@ def fewest(may: dict[IPv4Network, frozenset[str]]) -> int:
 def table_of(may: dict[IPv4Network, frozenset[str]]) -> list[tuple[str, str]]:
     networks = sorted(may)
     prefixes = Prefixes(networks)
-    ways = [(hop, union(prefixes.bits[n] for n, network in enumerate(networks) if hop in may[network] != FREE)) for hop in sorted(FREE)]
+    told = [(prefixes.bits[n], may[network]) for n, network in enumerate(networks) if may[network] != FREE]
+    ways = [(hop, union(bits for bits, hops in told if hop in hops)) for hop in sorted(FREE)]
     return lines(prefixes.smallest(ways, union(prefixes.bits[n] for n, network in enumerate(networks) if may[network] == FREE)))
 
 
