@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,8 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
-guard, plot, render, results, bench = (
-    importlib.import_module(f"tests.bench.{name}") for name in ("guard", "plot", "render", "results", "__main__")
+guard, plot, private, render, results, bench = (
+    importlib.import_module(f"tests.bench.{name}") for name in ("guard", "plot", "private", "render", "results", "__main__")
 )
 MACHINE = {"date": "2026-01-02", "": "Some CPU", "cores": "2"}
 
@@ -222,3 +223,13 @@ def test_subjects_are_known_and_in_order() -> None:
     assert bench.arguments(["--only", "plan,guests"]).only == ["guests", "plan"]
     with pytest.raises(SystemExit):
         bench.arguments(["--only", "nonsense"])
+
+
+def test_what_unshare_has_started_is_asked_to_end() -> None:
+    # unshare itself takes no notice of the signal.
+    with subprocess.Popen(
+        ["unshare", "--fork", "sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done"], stdout=-1
+    ) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        private.end(child.pid)
+        assert child.wait(20) == 7
