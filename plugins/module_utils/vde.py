@@ -101,9 +101,15 @@ def needs(rundir: RunDir, switch: Switch) -> str | None:
     return None
 
 
-def start(rundir: RunDir, switch: Switch) -> None:
-    """Start a switch in place of whatever is left of an earlier one. Raises ProcessError."""
-    halt(rundir, switch.id)
+def strays(rundir: RunDir, id_: str = "") -> list[Process]:
+    """Find switches by what the kernel says of them, whatever is written down: one, or all. It looks at every process of the host."""
+    # The guests that are plugged in name the switch on their command lines too: those stay.
+    return [p for p in marked(rundir.mark, f"{rundir.switch(id_)}/" if id_ else f"{rundir.path}/switches/") if p.argv[0] == PROGRAM]
+
+
+def start(rundir: RunDir, switch: Switch, around: Sequence[Process] | None = None) -> None:
+    """Start a switch in place of whatever is left of an earlier one. Raises ProcessError. For ``around`` see `halt`."""
+    halt(rundir, switch.id, around)
     home = rundir.switch(switch.id)
     passage(home)
     own_directory(f"{home}/io", ACCOUNT)
@@ -117,12 +123,15 @@ def start(rundir: RunDir, switch: Switch) -> None:
     write_json(record_path(rundir, switch.id), {"name": switch.name, "process": process.to_record()})
 
 
-def halt(rundir: RunDir, id_: str) -> bool:
-    """Stop a switch and remove what it leaves; also one whose record was lost. True when something was there."""
+def halt(rundir: RunDir, id_: str, around: Sequence[Process] | None = None) -> bool:
+    """Stop a switch and remove what it leaves; also one whose record was lost. True when something was there.
+
+    ``around`` are the experiment's switches, for who has looked for them already.
+    """
     process = running(rundir, id_)
-    # The guests that are plugged in name the switch on their command lines too: those stay.
-    strays = (p for p in marked(rundir.mark, f"{rundir.switch(id_)}/") if p.argv[0] == PROGRAM)
-    halted = [stop(p, patience=2.0) for p in ([process] if process else strays)]
+    home = f"{rundir.switch(id_)}/"
+    left = strays(rundir, id_) if around is None else [p for p in around if any(home in word for word in p.argv)]
+    halted = [stop(p, patience=2.0) for p in ([process] if process else left)]
     return any([*halted, remove(rundir.switch(id_))])
 
 
@@ -172,13 +181,15 @@ def present(rundir: RunDir, switches: Sequence[Switch], purge: bool, check: bool
     if twice:
         raise HostError(f"the switch {twice[0]} is listed twice: ids must differ")
     results = absent(rundir, [id_ for id_ in known(rundir) if id_ not in ids], check) if purge else []
+    reasons = [needs(rundir, switch) for switch in switches]
+    # Once for all of them: with hundreds, looking at every process of the host takes longer than anything else.
+    around = strays(rundir) if any(reasons) and not check else []
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return results + list(pool.map(partial(_bring, rundir, check), switches))
+        return results + list(pool.map(partial(_bring, rundir, check, around), switches, reasons))
 
 
-def _bring(rundir: RunDir, check: bool, switch: Switch) -> dict[str, Any]:
-    """Bring one switch to what is wanted."""
-    reason = needs(rundir, switch)
+def _bring(rundir: RunDir, check: bool, around: Sequence[Process], switch: Switch, reason: str | None) -> dict[str, Any]:
+    """Bring one switch to what is wanted, if there is a reason to."""
     result: dict[str, Any] = {
         "name": switch.name,
         "id": switch.id,
@@ -188,7 +199,7 @@ def _bring(rundir: RunDir, check: bool, switch: Switch) -> dict[str, Any]:
     }
     if reason and not check:
         try:
-            start(rundir, switch)
+            start(rundir, switch, around)
         except (HostError, OSError) as error:
             result.update(failed=True, msg=str(error))
     return result

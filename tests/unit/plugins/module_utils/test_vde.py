@@ -207,6 +207,23 @@ def test_the_guests_that_are_plugged_in_outlive_their_switch(rundir: RunDir) -> 
     assert alive(guest)
 
 
+def test_strays_go_before_their_switches_start_and_are_looked_for_once(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(rundir, LAN)
+    start(rundir, Switch("lan10", "lan10", 4))
+    stray, other = running(rundir, "lan0"), running(rundir, "lan10")
+    os.unlink(vde.record_path(rundir, "lan0"))
+    looked = []
+    monkeypatch.setattr(vde, "marked", lambda *words: looked.append(words) or processes.marked(*words))
+    wanted = [LAN, *(Switch(f"lan{number}", f"lan{number}", 4) for number in range(10, 20))]
+    results = present(rundir, wanted, purge=False, check=False)
+    assert [result["action"] for result in results] == ["start", "none", *["start"] * 9]
+    assert not alive(stray) and alive(other)
+    assert len(looked) == 1
+    assert sorted(p.pid for p in processes.marked(rundir.mark, f"{rundir.path}/")) == sorted(running(rundir, s.id).pid for s in wanted)
+    assert not any(result["changed"] for result in present(rundir, wanted, purge=False, check=False))
+    assert len(looked) == 1
+
+
 def test_a_switch_that_cannot_be_started_does_not_hide_the_others(rundir: RunDir) -> None:
     results = present(rundir, [Switch("broken", "broken", 0), LAN], purge=False, check=False)
     assert results[0]["failed"]
