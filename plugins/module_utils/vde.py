@@ -139,11 +139,23 @@ def ask(path: str, question: str, patience: float = 3.0, prompt: bytes = PROMPT)
     """Put one command to a management socket, a switch's or that of a program with another prompt, and return the answer."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(patience)
-        connection.connect(path)
+        _connect(connection, path)
         _until(prompt, connection)
         connection.sendall(f"{question}\n".encode())
         answer = _until(prompt, connection)
     return answer
+
+
+def _connect(connection: socket.socket, path: str) -> None:
+    """Connect; who has only just made the socket is given a moment until it listens there."""
+    deadline = time.monotonic() + 0.5
+    while True:
+        try:
+            return connection.connect(path)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _until(prompt: bytes, connection: socket.socket) -> str:

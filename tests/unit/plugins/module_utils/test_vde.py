@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,28 @@ def test_strays_go_before_their_switches_start_and_are_looked_for_once(rundir: R
     assert sorted(p.pid for p in processes.marked(rundir.mark, f"{rundir.path}/")) == sorted(running(rundir, s.id).pid for s in wanted)
     assert not any(result["changed"] for result in present(rundir, wanted, purge=False, check=False))
     assert len(looked) == 1
+
+
+def test_a_socket_that_is_not_listened_at_yet_is_waited_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "mgmt")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        with pytest.raises(ConnectionRefusedError):
+            vde.ask(path, "showinfo")
+
+        def answer() -> None:
+            time.sleep(0.2)
+            server.listen()
+            connection = server.accept()[0]
+            with connection:
+                connection.sendall(b"hello" + vde.PROMPT)
+                assert connection.recv(100) == b"showinfo\n"
+                connection.sendall(b"all is well" + vde.PROMPT)
+
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(answer)
+            assert "all is well" in vde.ask(path, "showinfo")
+            done.result(5)
 
 
 def test_a_switch_that_cannot_be_started_does_not_hide_the_others(rundir: RunDir) -> None:
