@@ -11,6 +11,12 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.benito.testbed.plugins.plugin_utils.state_files import StateError, keep
 
+OPTIONS = {
+    "directory": {"type": "path", "required": True},
+    "texts": {"type": "dict", "default": {}},
+    "keys": {"type": "dict", "default": {}},
+}
+
 
 class ActionModule(ActionBase):
     """Read the options, keep the files, tell what changed."""
@@ -18,17 +24,12 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
     _supports_check_mode = True
+    _VALID_ARGS = frozenset(OPTIONS)
 
     def run(self, tmp=None, task_vars=None):
         """Do it; in check mode, tell what would be done."""
         result = super().run(tmp, task_vars)
-        dummy, options = self.validate_argument_spec(
-            {
-                "directory": {"type": "path", "required": True},
-                "texts": {"type": "dict", "default": {}},
-                "keys": {"type": "dict", "default": {}},
-            }
-        )
+        dummy, options = self.validate_argument_spec(OPTIONS)
         texts = {str(name): str(text) for name, text in options["texts"].items()}
         keys = {str(name): str(comment) for name, comment in options["keys"].items()}
         try:

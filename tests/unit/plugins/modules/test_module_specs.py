@@ -18,7 +18,7 @@ from ansible.utils.plugin_docs import add_fragments
 PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
 MODULES = sorted(path.stem for path in (PLUGINS / "modules").glob("*.py") if path.stem != "__init__")
 # Their options are read by an action on the controller.
-ACTIONS = {"show"}
+ACTIONS = {"show", "state_files"}
 PACKAGE = "ansible_collections.benito.testbed.plugins"
 
 
@@ -97,6 +97,11 @@ def test_check_mode_is_supported_where_it_is_documented(name: str, monkeypatch: 
 def test_the_options_of_an_action_are_those_that_are_documented(name: str) -> None:
     action = importlib.import_module(f"{PACKAGE}.action.{name}").ActionModule
     assert set(documentation(name)["options"]) == action._VALID_ARGS
+
+
+def test_an_action_checks_its_options_as_they_are_documented() -> None:
+    spec = importlib.import_module(f"{PACKAGE}.action.state_files").OPTIONS
+    assert specified(spec) == documented(documentation("state_files")["options"])
 
 
 @pytest.mark.parametrize("name", MODULES)
