@@ -155,6 +155,13 @@ class Guest:
                 raise fail(what, f"a number between {low} and {high}", value)
             return value
 
+        def entries(route: Mapping[str, Any]) -> list[RouteEntry]:
+            # A text with commas in the document, a list in the options of a module.
+            to = route.get("to")
+            via = address("next hop", route.get("via"))
+            device = check("device", route.get("device"), DEVICE, "an interface name")
+            return [RouteEntry(network("route", one), via, device) for one in (to if isinstance(to, list) else str(to).split(","))]
+
         check("name", name, LABEL, "1 to 63 letters, digits, '.', '_' or '-'")
         control = options.get("control")
         if control and not isinstance(control, Mapping):
@@ -188,13 +195,7 @@ class Guest:
                 )
                 for nic in options.get("interfaces") or []
             ),
-            routes=tuple(
-                RouteEntry(network("route", to), via, device)
-                for r in options.get("routes") or []
-                for via in [address("next hop", r.get("via"))]
-                for device in [check("device", r.get("device"), DEVICE, "an interface name")]
-                for to in (r["to"] if isinstance(r.get("to"), list) else str(r.get("to")).split(","))
-            ),
+            routes=tuple(entry for route in options.get("routes") or [] for entry in entries(route)),
             unreachable=tuple(network("unreachable", value) for value in options.get("unreachable") or []),
             plain_names={str(k): str(v) for k, v in (options.get("plain_names") or {}).items()},
             start_command=str(options.get("start_command") or ""),

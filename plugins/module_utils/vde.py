@@ -128,10 +128,15 @@ def halt(rundir: RunDir, id_: str, around: Sequence[Process] | None = None) -> b
 
     ``around`` are the experiment's switches, for who has looked for them already.
     """
-    process = running(rundir, id_)
     home = f"{rundir.switch(id_)}/"
-    left = strays(rundir, id_) if around is None else [p for p in around if any(home in word for word in p.argv)]
-    halted = [stop(p, patience=2.0) for p in ([process] if process else left)]
+    process = running(rundir, id_)
+    if process:
+        found = [process]
+    elif around is None:
+        found = strays(rundir, id_)
+    else:
+        found = [p for p in around if any(home in word for word in p.argv)]
+    halted = [stop(p, patience=2.0) for p in found]
     return any([*halted, remove(rundir.switch(id_))])
 
 

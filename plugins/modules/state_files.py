@@ -61,5 +61,5 @@ paths:
   type: list
   elements: str
   returned: always
-  sample: [/root/.local/state/benito/lab.demo/note]
+  sample: [/home/ann/.local/state/benito/lab.demo/note]
 """

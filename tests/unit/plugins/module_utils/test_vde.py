@@ -225,6 +225,12 @@ def test_strays_go_before_their_switches_start_and_are_looked_for_once(rundir: R
     assert len(looked) == 1
 
 
+def test_a_switch_that_is_known_is_halted_without_a_look_at_every_process(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(rundir, LAN)
+    monkeypatch.setattr(vde, "marked", lambda *words: pytest.fail("it looked"))
+    assert halt(rundir, "lan0")
+
+
 def test_a_socket_that_is_not_listened_at_yet_is_waited_for(tmp_path: Path) -> None:
     path = str(tmp_path / "mgmt")
     with socket.socket(socket.AF_UNIX) as server:
