@@ -90,12 +90,12 @@ def service_lines(guest: Guest) -> dict[str, list[str]]:
     }
 
 
-def pack(files: Mapping[str, str]) -> bytes:
+def pack(files: Mapping[str, str | bytes]) -> bytes:
     """Pack the files into a gzip'd tar, the same bytes for the same files."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, text in files.items():
-            content = text.encode()
+            content = text.encode() if isinstance(text, str) else text
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             entry.mode = 0o600

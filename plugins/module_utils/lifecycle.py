@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import disks, host_links, qemu
+from . import disks, host_key, host_links, qemu
 from .accounts import account
 from .boot_state import read
 from .guest import Guest
@@ -54,11 +54,11 @@ def process_of(rundir: RunDir, id_: str) -> Process | None:
 
 def archive(around: Surroundings, guest: Guest) -> tuple[str, bytes]:
     """Return the key and the bytes of a guest's configuration; its host key must be there."""
-    with open(qemu.files(around.rundir, guest)["key"], encoding="ascii") as file:
-        host_key = file.read()
-    secrets = {"authorized_keys": around.authorized_keys, "ssh_host_ed25519_key": host_key}
+    key = qemu.files(around.rundir, guest)["key"]
+    secrets = {"authorized_keys": around.authorized_keys, "ssh_host_ed25519_key": host_key.private(key)}
     content = config_files(guest, around.rundir, around.hosts, around.control, secrets, around.resolver)
-    return content["key"].strip(), pack(content)
+    # The same key for the other server: to convert it would be a good part of what a guest has to do.
+    return content["key"].strip(), pack({**content, "dropbear_ed25519_host_key": host_key.dropbear(key)})
 
 
 def prepare(around: Surroundings, guest: Guest) -> str:
@@ -66,10 +66,8 @@ def prepare(around: Surroundings, guest: Guest) -> str:
     path = qemu.files(around.rundir, guest)
     passage(path["home"])
     own_directory(path["io"], ACCOUNT)
-    if not os.path.exists(path["key"]):
-        host_links.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path["key"]])
-    with open(f"{path['key']}.pub", encoding="ascii") as file:
-        return file.read().strip()
+    host_key.make(path["key"])
+    return host_key.public(path["key"])
 
 
 def launch(around: Surroundings, guest: Guest, template: Template | None = None, remark: str = "") -> Process:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from . import host_links, hosts_block, node_limits
+from . import host_key, hosts_block, node_limits
 from .accounts import account
 from .node_programs import children, commands, enter, inhabitants, making, node, plug, spaces, start, state, wiring
 from .node_programs import keeper as keeper_program
@@ -119,13 +119,9 @@ def _host_key(rundir: RunDir) -> str:
     """Make the host key of the nodes, one for the experiment on this host, in the form dropbear has it. Returns the public half."""
     home = directory(rundir)
     path = f"{home}/ssh_host_ed25519_key"
+    host_key.make(path)
     if not os.path.exists(f"{home}/host_key"):
-        for leftover in (path, f"{path}.pub"):
-            remove(leftover)
-        host_links.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path])
-        host_links.run(["/usr/lib/dropbear/dropbearconvert", "openssh", "dropbear", path, f"{home}/host_key.new"])
-        os.chmod(f"{home}/host_key.new", 0o600)
-        os.replace(f"{home}/host_key.new", f"{home}/host_key")
+        write_file(f"{home}/host_key", host_key.dropbear(path))
     return public_key(rundir)
 
 

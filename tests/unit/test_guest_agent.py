@@ -249,6 +249,62 @@ def test_a_guest_that_sleeps_has_let_its_interfaces_go(guest: Guest) -> None:
     assert guest.read(f"{driver}/bind") == ""
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "killed"])
+def test_ip_waits_for_its_commands_while_a_guest_sleeps(guest: Guest, kept: bool) -> None:
+    said = f"echo START >>{guest.root}/started; echo $$ >{guest.root}/ip.pid; "
+    guest.write("sbin/ip", guest.read("sbin/ip").replace("for last", f"{said}for last", 1))
+    guest.boot(None)
+    guest.state("asleep")
+    deadline = time.monotonic() + 10
+    while not (guest.root / "ip.pid").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if not kept:
+        os.kill(int(guest.read("ip.pid")), signal.SIGKILL)
+    guest.send(FILES)
+    assert guest.state("booted")[-2:] == ["configured k1", "booted 1.50"]
+    assert guest.read("started").count("START") == (1 if kept else 2)
+    [batch] = guest.batches()
+    assert "address replace 10.0.0.1/30 brd + dev eth1" in batch
+    # Only the first one was waiting.
+    guest.send({**FILES, "key": "k2\n"})
+    guest.state("configured k2")
+    assert guest.batches()[1] == batch
+
+
+def dropbear(guest: Guest) -> None:
+    """Give the guest a dropbear that says when it is started and who it is."""
+    (guest.root / "etc/dropbear").mkdir()
+    started = f"echo {os.getpid()} >{guest.root}/run/dropbear.pid"
+    guest.write("usr/sbin/dropbear", f'#!/bin/sh\necho "$*" >>{guest.root}/dropbear.log\n{started}\n')
+    (guest.root / "usr/sbin/dropbear").chmod(0o755)
+
+
+@pytest.mark.parametrize("asleep", [False, True], ids=["booted", "woken up"])
+def test_dropbear_is_started_once_and_finds_each_new_key_at_its_place(guest: Guest, asleep: bool) -> None:
+    dropbear(guest)
+    first = {**FILES, "dropbear_ed25519_host_key": "one\n"}
+    guest.boot(None if asleep else first)
+    if asleep:
+        guest.state("asleep")
+        assert guest.read("dropbear.log").count("\n") == 1
+        guest.send(first)
+    guest.state("booted")
+    key = guest.root / "etc/dropbear/dropbear_ed25519_host_key"
+    assert key.read_text() == "one\n"
+    assert key.stat().st_mode & 0o777 == 0o600
+    guest.send({**FILES, "key": "k2\n", "dropbear_ed25519_host_key": "two\n"})
+    guest.state("configured k2")
+    assert key.read_text() == "two\n"
+    assert guest.read("dropbear.log") == f"-s -R -P {guest.root}/run/dropbear.pid\n"
+
+
+def test_a_dropbear_that_does_not_start_is_an_error(guest: Guest) -> None:
+    dropbear(guest)
+    guest.write("usr/sbin/dropbear", "#!/bin/sh\nexit 1\n")
+    guest.boot(FILES)
+    assert guest.state("booted") == ["boot 6.1.0", "error dropbear does not start", "booted 1.50"]
+
+
 def test_a_missing_interface_is_an_error_and_no_configuration(guest: Guest) -> None:
     extra = "02:00:00:00:00:09 eth7 10.0.7.1/24 inf1 lan7\n"
     guest.boot({**FILES, "interfaces": FILES["interfaces"] + extra, "start_command": "true\n"})

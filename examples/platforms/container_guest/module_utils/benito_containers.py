@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.benito.testbed.plugins.module_utils import host_links, tun_node, vde
+from ansible_collections.benito.testbed.plugins.module_utils import host_key, host_links, tun_node, vde
 from ansible_collections.benito.testbed.plugins.module_utils.accounts import account
 from ansible_collections.benito.testbed.plugins.module_utils.boot_state import read
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
@@ -163,17 +163,14 @@ def start(ground: Ground, guest: Guest) -> Process:
     halt(rundir, guest.id)
     passage(home)
     key_file = f"{home}/ssh_host_ed25519_key"
-    if not os.path.exists(key_file):
-        host_links.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key_file])
-    with open(f"{key_file}.pub", encoding="ascii") as file:
-        host_key = file.read().strip()
+    host_key.make(key_file)
     remove(f"{home}/io")
     os.mkdir(f"{home}/io", 0o700)
     record: dict[str, Any] = {
         "kind": KIND,
         "name": guest.name,
         "config_key": configure(ground, guest),
-        "ssh_host_key": host_key,
+        "ssh_host_key": host_key.public(key_file),
         "tap": guest.control.tap if guest.control else "",
         "shape": shape(guest),
         "wanted": "started",

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.benito.testbed.plugins.module_utils import guests as batch
-from ansible_collections.benito.testbed.plugins.module_utils import host_links, qemu, vde
+from ansible_collections.benito.testbed.plugins.module_utils import host_key, host_links, qemu, vde
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.guests import Job, Pace, compare
@@ -42,7 +42,7 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def make(around: Surroundings, guest: Guest, state: str | None = None, pid: int | None = PID, **record: Any) -> None:
         path = qemu.files(around.rundir, guest)
         os.makedirs(path["io"], exist_ok=True)
-        Path(path["key"]).write_text("PRIVATE")
+        host_key.make(path["key"])
         key = archive(around, guest)[0]
         Path(path["state"]).write_text(f"boot x\nconfigured {key}\nbooted 1\n" if state is None else state)
         plugs = [[nic.switch, nic.port, nic.substrate] for nic in guest.nics]

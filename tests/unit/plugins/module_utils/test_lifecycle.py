@@ -251,8 +251,8 @@ def test_a_qcow2_says_its_size_itself(with_disk: Surroundings, root: str) -> Non
 
 
 def test_a_guest_that_cannot_be_launched_leaves_no_record(around: Surroundings, guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(around, guest)
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setattr(host_links, "run", lambda argv: Path(argv[-1]).write_text("k") and Path(f"{argv[-1]}.pub").write_text("p"))
     with pytest.raises(ProcessError, match="cannot start qemu-system-x86_64"):
         launch(around, guest)
     assert read_json(qemu.files(around.rundir, guest)["record"]) == {}
