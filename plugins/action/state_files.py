@@ -9,12 +9,13 @@ from pathlib import Path
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.benito.testbed.plugins.plugin_utils.state_files import StateError, keep
+from ansible_collections.benito.testbed.plugins.plugin_utils.state_files import StateError, keep, remove
 
 OPTIONS = {
     "directory": {"type": "path", "required": True},
     "texts": {"type": "dict", "default": {}},
     "keys": {"type": "dict", "default": {}},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
 
@@ -32,8 +33,9 @@ class ActionModule(ActionBase):
         dummy, options = self.validate_argument_spec(OPTIONS)
         texts = {str(name): str(text) for name, text in options["texts"].items()}
         keys = {str(name): str(comment) for name, comment in options["keys"].items()}
+        directory, check = Path(options["directory"]), bool(self._task.check_mode)
         try:
-            changes = keep(Path(options["directory"]), texts, keys, bool(self._task.check_mode))
+            changes = keep(directory, texts, keys, check) if options["state"] == "present" else remove(directory, check)
         except StateError as error:
             raise AnsibleActionFail(str(error)) from None
         result.update(changed=bool(changes), paths=[change.path for change in changes])

@@ -121,7 +121,9 @@ FILES = {
         for key, value in (("arp_ignore", 1), ("arp_announce", 2), ("rp_filter", 0), ("send_redirects", 0), ("accept_redirects", 0))
         for which in ("all", "default", "*")
     )
-    + "net.ipv4.ip_forward = 1\n",
+    + "net.ipv4.ip_forward = 1\n"
+    # A guest that does nothing is to take no processor time: what looks after memory and the processor every second finds nothing to do.
+    + "vm.compaction_proactiveness = 0\nvm.stat_interval = 120\nkernel.watchdog = 0\n",
 }
 # For each its reason: fetches or writes on its own; serves what nobody asked for; serves hardware and boots that are not a guest's. What is
 # left boots in seconds where the processor is emulated; a user can unmask any.

@@ -23,6 +23,11 @@ options:
     description: Texts by file name. Each is written whole or not at all, with mode C(0600).
     type: dict
     default: {}
+  state:
+    description: V(absent) removes the directory with all that is in it.
+    type: str
+    choices: [present, absent]
+    default: present
   keys:
     description: Comments of pairs of SSH keys (ed25519), by the file name of the private one; the public one's name ends in C(.pub).
     type: dict
@@ -53,11 +58,16 @@ EXAMPLES = r"""
       id_ed25519: lab.demo
     texts:
       note: "swapped in by hand\n"
+
+- name: Keep nothing of it any more
+  benito.testbed.state_files:
+    directory: ~/.local/state/benito/lab.demo
+    state: absent
 """
 
 RETURN = r"""
 paths:
-  description: What was made or altered.
+  description: What was made, altered or removed.
   type: list
   elements: str
   returned: always

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,20 @@ def keep(directory: Path, texts: Mapping[str, str], keys: Mapping[str, str], che
         return tuple(_changes(directory, texts, keys, check))
     except (OSError, UnicodeError) as error:
         raise StateError(f"{directory}: {error}") from None
+
+
+def remove(directory: Path, check: bool = False) -> tuple[Change, ...]:
+    """Remove the directory with all that is in it; return it if it was there. Of a link, only the link. Raises StateError."""
+    if not os.path.lexists(directory):
+        return ()
+    try:
+        if not check and (directory.is_symlink() or not directory.is_dir()):
+            directory.unlink()
+        elif not check:
+            shutil.rmtree(directory)
+    except OSError as error:
+        raise StateError(f"{directory}: {error}") from None
+    return (Change(str(directory), before=f"{directory}\n"),)
 
 
 def _changes(directory: Path, texts: Mapping[str, str], keys: Mapping[str, str], check: bool) -> Iterator[Change]:

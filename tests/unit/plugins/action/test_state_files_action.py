@@ -41,6 +41,13 @@ def test_check_predicts_and_a_second_run_changes_nothing(tmp_path: Path) -> None
     assert "changed=1" in play(tmp_path, options)
     assert (tmp_path / "state" / "note").read_text() == "as {{ it }} is\n"
     assert "changed=0" in play(tmp_path, options, "--diff")
+    away = {"directory": str(tmp_path / "state"), "state": "absent"}
+    checked = play(tmp_path, away, "--check", "--diff")
+    assert "changed=1" in checked and f"-{tmp_path}/state" in checked
+    assert (tmp_path / "state" / "note").exists()
+    assert "changed=1" in play(tmp_path, away)
+    assert not (tmp_path / "state").exists()
+    assert "changed=0" in play(tmp_path, away)
 
 
 @pytest.mark.parametrize("options", [{}, {"directory": "/proc/no", "texts": {"a": "b"}}, {"directory": "x", "texts": {"a/b": ""}}])

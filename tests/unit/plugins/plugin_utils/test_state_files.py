@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.plugin_utils.state_files import Change, StateError, keep
+from ansible_collections.benito.testbed.plugins.plugin_utils.state_files import Change, StateError, keep, remove
 
 
 def listing(directory: Path) -> dict[str, tuple[int, bytes]]:
@@ -93,3 +93,29 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="directory"):
         keep(tmp_path, {"note": "x"}, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["note", "state"]
+
+
+def test_removed_with_all_that_is_in_it(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    keep(directory, {"note": "text\n"}, {})
+    (directory / "more").mkdir()
+    gone = (Change(str(directory), before=f"{directory}\n"),)
+    assert remove(directory, check=True) == gone
+    assert (directory / "note").exists()
+    assert remove(directory) == gone
+    assert list(tmp_path.iterdir()) == []
+    assert remove(directory) == ()
+
+
+def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    keep(tmp_path / "real", {"note": "text\n"}, {})
+    for target in (tmp_path / "real", tmp_path / "nothing"):
+        (tmp_path / "link").symlink_to(target)
+        assert remove(tmp_path / "link")
+        assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "note").exists()
+
+
+def test_what_cannot_be_removed_is_told() -> None:
+    with pytest.raises(StateError, match="/proc/self/fd: "):
+        remove(Path("/proc/self/fd"))
