@@ -19,6 +19,8 @@ from .distances import Distances
 from .prefixes import Prefixes, union
 
 SUMMARISE_ABOVE = 128
+# In all tables together, as prefixes. A fat tree of ten thousand nodes has half of it, for which Ansible takes a gigabyte of memory.
+MOST_ROUTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def compute_routes(subnets: Sequence[Subnet]) -> dict[str, tuple[Route, ...]]:
     """Return each node's table: a route for each next hop, in the order of destinations. None is to subnets that it is on or cannot reach.
 
     Of the neighbours that are nearest to a subnet, in hops, the first by name is taken, and then the first substrate by name. A table
-    that would be of more than SUMMARISE_ABOVE routes takes any of those neighbours, so that the fewest routes do.
+    that would be of more than SUMMARISE_ABOVE routes takes any of those neighbours, so that the fewest routes do. Raises TopologyError
+    when all tables together are of more than MOST_ROUTES.
     """
     ordered = sorted(subnets, key=lambda subnet: (IPv4Network(subnet.network), subnet.name))
     prefixes = Prefixes([IPv4Network(subnet.network) for subnet in ordered])
@@ -82,15 +85,22 @@ def compute_routes(subnets: Sequence[Subnet]) -> dict[str, tuple[Route, ...]]:
     network = _Network(ports, [subnet.name for subnet in ordered], prefixes.bits)
     shared: dict[tuple[int, str], tuple[Route, ...]] = {}
     tables: dict[str, tuple[Route, ...]] = {}
+    total = 0
     for node, own in ports.items():
         if len(own) > 1:
             tables[node] = _table(network.ways_of(node), own, prefixes)
-            continue
-        ((number, port),) = own.items()
-        key = (number, port.interface)
-        if key not in shared:
-            shared[key] = _table(network.ways_from(number), own, prefixes)
-        tables[node] = shared[key]
+        else:
+            ((number, port),) = own.items()
+            key = (number, port.interface)
+            if key not in shared:
+                shared[key] = _table(network.ways_from(number), own, prefixes)
+            tables[node] = shared[key]
+        total += sum(len(route.to) for route in tables[node])
+        if total > MOST_ROUTES:
+            raise TopologyError(
+                f"the first {len(tables)} of {len(ports)} nodes have {total} routes already, more than can be carried around: such a graph "
+                "has no shape to join routes by; set benito:routing to manual, and give the routes that are needed as benito:routes"
+            )
     return tables
 
 

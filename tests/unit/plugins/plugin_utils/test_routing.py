@@ -314,6 +314,18 @@ def test_large_networks_have_small_tables(shape: str, nodes: int, average: int, 
         walk(subnets, tables, dice.choice(list(tables)), dice.choice(subnets))
 
 
+def test_more_routes_than_can_be_carried_around_are_refused() -> None:
+    star = [
+        Subnet(f"lan{n}", f"10.0.{n}.0/30", (Port("hub", f"i{n}", f"10.0.{n}.1"), Port(f"n{n}", "i0", f"10.0.{n}.2"))) for n in range(9)
+    ]
+    assert sum(len(route.to) for table in routing.compute_routes(star).values() for route in table) == 72
+    with (
+        mock.patch.object(routing, "MOST_ROUTES", 71),
+        pytest.raises(TopologyError, match=r"the first 10 of 10 nodes have 72 routes already.*benito:routing to manual"),
+    ):
+        routing.compute_routes(star)
+
+
 def test_nothing_gives_nothing() -> None:
     assert compute_routes([]) == {}
     assert compute_routes([Subnet("lonely", "10.0.0.0/24", ())]) == {}
