@@ -11,6 +11,7 @@ import shutil
 import string
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,6 +42,15 @@ def devices(argv: list[str], driver: str) -> list[dict[str, object]]:
 def entry(**more: object) -> dict[str, object]:
     interface = {"name": "inf000", "substrate": "lan0", "switch": "lan0", "port": 1, "mac": MAC, "device": "eth1"}
     return {"name": "n-0", "interfaces": [{**interface, "address": "10.0.0.1", "prefix": 24, **more.pop("interface", {})}], **more}
+
+
+@pytest.mark.parametrize(("accelerator", "unstable"), [("tcg", True), ("kvm", False)])
+def test_an_emulated_guest_does_not_go_by_the_cpus_counter(make_guest: Callable[..., Guest], accelerator: str, unstable: bool) -> None:
+    argv = qemu.command(HERE, make_guest(), replace(MACHINE, accelerator=accelerator))
+    words = values(argv, "-append")[0].split()
+    assert ("tsc=unstable" in words) is unstable
+    # What an image brings along comes later, and counts.
+    assert words[-1] == "benito.version=1"
 
 
 def test_the_same_guest_gives_the_same_command(make_guest: Callable[..., Guest]) -> None:
