@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,13 @@ PASSWD = {
     "benito-node": "benito-node:x:989:989:Root of Benito process nodes:/nonexistent:/usr/sbin/nologin",
 }
 GROUPS = {"benito": "benito kvm", "benito-node": "benito-node"}
-SHADOW = "*"
 
 
-def look(place: Path, *packages: str, passwd: dict[str, str] = PASSWD, groups: dict[str, str] = GROUPS, shadow: str = SHADOW) -> list[str]:
+def look(
+    place: Path, *packages: str, passwd: Mapping[str, str] | None = None, groups: Mapping[str, str] | None = None, shadow: str = "*"
+) -> list[str]:
     """Run it where only what it calls is there, and answers as told; return its lines."""
+    passwd, groups = passwd or PASSWD, groups or GROUPS
     place.mkdir()
     for tool in ("sed", "cut"):
         (place / tool).symlink_to(str(shutil.which(tool)))
