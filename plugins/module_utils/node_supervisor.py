@@ -120,8 +120,9 @@ def _host_key(rundir: RunDir) -> str:
     home = directory(rundir)
     path = f"{home}/ssh_host_ed25519_key"
     host_key.make(path)
-    if not os.path.exists(f"{home}/host_key"):
-        write_file(f"{home}/host_key", host_key.dropbear(path))
+    wanted = host_key.dropbear(path)
+    if _read(f"{home}/host_key") != wanted:
+        write_file(f"{home}/host_key", wanted)
     return public_key(rundir)
 
 

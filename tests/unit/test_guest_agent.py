@@ -298,6 +298,13 @@ def test_dropbear_is_started_once_and_finds_each_new_key_at_its_place(guest: Gue
     assert guest.read("dropbear.log") == f"-s -R -P {guest.root}/run/dropbear.pid\n"
 
 
+def test_a_host_key_that_cannot_be_written_is_an_error(guest: Guest) -> None:
+    dropbear(guest)
+    (guest.root / "etc/dropbear").rmdir()
+    guest.boot({**FILES, "dropbear_ed25519_host_key": "one\n"})
+    assert guest.state("booted") == ["boot 6.1.0", "error the SSH host key cannot be written", "booted 1.50"]
+
+
 def test_a_dropbear_that_does_not_start_is_an_error(guest: Guest) -> None:
     dropbear(guest)
     guest.write("usr/sbin/dropbear", "#!/bin/sh\nexit 1\n")

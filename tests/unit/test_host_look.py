@@ -49,7 +49,7 @@ def look(
     done = subprocess.run(
         ["/bin/sh", ROLE / "files/look.sh", *packages], env={"PATH": str(place)}, capture_output=True, text=True, check=True
     )
-    assert done.stderr == ""
+    assert done.stderr == ("no package nosuch\n" if packages else "")
     return done.stdout.splitlines()
 
 
@@ -94,3 +94,13 @@ def test_where_there_is_no_dpkg_it_says_what_would_be_right(tmp_path: Path) -> N
     )
     assert done.returncode == 1
     assert "vhost_packages" in done.stderr
+
+
+def test_a_broken_database_of_packages_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "dpkg-query").write_text("#!/bin/sh\necho 'dpkg-query: error: parsing file' >&2\nexit 2\n")
+    (tmp_path / "dpkg-query").chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", ROLE / "files/look.sh", "vdeplug"], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "parsing file" in done.stderr

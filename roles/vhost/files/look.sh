@@ -12,13 +12,14 @@ if [ $# -gt 0 ]; then
         echo 'Packages can be installed on Debian and its kin alone: give vhost_packages and vhost_image_packages as [] elsewhere.' >&2
         exit 1
     fi
-    dpkg-query --show --showformat 'package ${Package} ${db:Status-Status}\n' "$@" 2>/dev/null | sed -n 's/ installed$//p'
+    found=$(dpkg-query --show --showformat 'package ${Package} ${db:Status-Status}\n' "$@") || [ $? -eq 1 ] || exit 2
+    printf '%s\n' "$found" | sed -n 's/ installed$//p'
 fi
 
 getent group kvm | sed 's/^\([^:]*\):.*/group \1/'
 
 for account in benito benito-node; do
-    passwd=$(getent passwd "$account" | cut -d: -f1,5-7) || continue
+    passwd=$(getent passwd "$account" | cut -d: -f1,5-7)
     [ -n "$passwd" ] || continue
     password=$(getent shadow "$account" | cut -d: -f2)
     # A password is nobody's business.

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import host_key
+from ansible_collections.benito.testbed.plugins.module_utils import host_key, node_supervisor
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, passage
 
 CONVERT = Path("/usr/lib/dropbear/dropbearconvert")
 
@@ -58,3 +59,13 @@ def test_what_is_no_key_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(text)
     with pytest.raises(HostError, match="is not an ed25519 key"):
         host_key.dropbear(str(tmp_path / "key"))
+
+
+def test_both_forms_of_the_nodes_key_are_of_one_key(rundir: RunDir) -> None:
+    home = Path(node_supervisor.directory(rundir))
+    passage(str(home))
+    first = node_supervisor._host_key(rundir)
+    assert node_supervisor._host_key(rundir) == first
+    (home / "ssh_host_ed25519_key.pub").unlink()
+    assert node_supervisor._host_key(rundir) not in ("", first)
+    assert (home / "host_key").read_bytes() == host_key.dropbear(str(home / "ssh_host_ed25519_key"))
