@@ -116,7 +116,8 @@ _OURS = tuple(dict.fromkeys(name.partition(":")[2] for name in _BY_NAME if ":" i
 
 def find(attributes: tuple[Attribute, ...], key: str) -> Attribute | None:
     """Return the first attribute that bears any spelling of a known key, which is a name without prefix."""
-    return find_attribute(attributes, *_BY_KEY[key].spellings)
+    # Most objects have none at all, and a large topology is asked half a million times.
+    return find_attribute(attributes, *_BY_KEY[key].spellings) if attributes else None
 
 
 def table() -> list[tuple[str, str, str]]:

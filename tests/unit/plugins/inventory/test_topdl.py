@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
 import pytest
 import yaml
@@ -11,6 +13,7 @@ from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
 from ansible.template import Templar, is_trusted_as_template
+from ansible.vars.hostvars import HostVarsVars
 
 from ansible_collections.benito.testbed.plugins.inventory import topdl
 from ansible_collections.benito.testbed.plugins.plugin_utils.settings import SETTINGS
@@ -55,7 +58,8 @@ def document(inventory, pnode="pnode-0000"):
 
 def seen(inventory, value, **variables):
     """Return a value of the inventory as a play sees it."""
-    hostvars = {name: host.vars for name, host in inventory.hosts.items()}
+    # A host that is asked for its variables knows no others.
+    hostvars = {name: HostVarsVars(host.vars, DataLoader(), name) for name, host in inventory.hosts.items()}
     return Templar(DataLoader(), {"hostvars": hostvars, **variables}).template(value)
 
 
@@ -91,6 +95,26 @@ def test_what_is_long_is_kept_once(read):
     benito = seen(many, many.groups["all"].vars["benito"])
     assert len(benito["placement"]) == 20 == len(benito["control"]["subnets"])
     assert {c["transport"] for c in benito["cables"]} == {"ssh"} and benito["hosts"] == benito["pool"] == {}
+
+
+def test_vnodes_and_the_first_pnode_have_the_same_of_the_experiment(read):
+    inventory = read("x.topdl", experiment(), benito_packing=2)
+    (text,) = inventory.groups["vnode"].vars.values()
+    pnode = inventory.hosts["pnode-0000"].vars
+    by_all = seen(inventory, inventory.groups["all"].vars["benito"])
+    assert isinstance(text, str) and len(by_all["placement"]) == 2
+    assert by_all == seen(inventory, pnode["benito"], **pnode) == seen(inventory, text)
+
+
+def test_the_garbage_collector_goes_on(read):
+    """It is kept away from an inventory until the next is read, and from nothing else."""
+    first = weakref.ref(read("x.topdl", experiment()).groups["vnode"])  # which knows its hosts, as they know it
+    assert gc.isenabled() and gc.get_freeze_count()
+    gc.collect()
+    assert first() is not None
+    with pytest.raises(AnsibleParserError):
+        read("x.topdl", "<experiment>")
+    assert gc.isenabled() and first() is None
 
 
 def test_variables(read, tmp_path):
