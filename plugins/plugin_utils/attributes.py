@@ -100,7 +100,11 @@ ATTRIBUTES: tuple[KnownAttribute, ...] = (
     _ours("reverse_duplication", "interface", "Duplication towards the node, where it differs from that away from the node."),
     _ours("reverse_loss_burst", "interface", "Mean run of lost packets towards the node, where it differs from that away from the node."),
     _ours("shaping", "topology substrate interface", "What shapes links: wirefilter on the host, netem in the guest's kernel, or none."),
-    _ours("routing", "topology", "Who says which way packets go: static (computed), manual (the file) or session (computed)."),
+    _ours(
+        "routing",
+        "topology",
+        "Which way packets go: static (the shortest), tree (along a spanning tree), manual (the file's) or session (the shortest).",
+    ),
     _ours("pass_pnodes", "topology", "Types of host for each placement pass; kept, and without effect here."),
     _ours("vlan", "substrate", "VLAN of the lab's Ethernet that carries the substrate between hosts, where its cable is ethernet."),
     _ours("pnode_hosts", "topology", "Which hosts of the pool the pnodes are; written by swap-in."),

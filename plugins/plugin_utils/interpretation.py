@@ -28,7 +28,14 @@ from .topology import Attribute, Computer, Interface, Testbed, Topology, find_at
 
 # The images there are, and the memory in MB that a machine with each gets at least where the file does not say.
 IMAGES = MappingProxyType({"tiny": LEAST_MEMORY, "debian": 320})
-ROUTING_WORDS = {"static": "computed", "static-ddijk": "computed", "static-old": "computed", "manual": "manual", "none": "none"}
+ROUTING_WORDS = {
+    "static": "computed",
+    "static-ddijk": "computed",
+    "static-old": "computed",
+    "tree": "tree",
+    "manual": "manual",
+    "none": "none",
+}
 
 _FAILURE_ACTIONS = ("fatal", "nonfatal", "ignore")
 # Names that mean something else to Ansible, to the inventory's groups or to a resolver.
@@ -104,7 +111,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A topology understood. ``routing`` is computed, manual or none."""
+    """A topology understood. ``routing`` is computed, tree, manual or none."""
 
     nodes: tuple[Node, ...]
     links: tuple[Link, ...]
@@ -310,7 +317,7 @@ def _routing(topology: Topology) -> tuple[str, list[Notice]]:
         ]
     if value == "computed" or value in ROUTING_WORDS:
         return ROUTING_WORDS.get(value, value), []
-    raise TopologyError(f"{word.name} is {one_line(word.value)}: it must be static, manual, session or none", word.where)
+    raise TopologyError(f"{word.name} is {one_line(word.value)}: it must be static, tree, manual, session or none", word.where)
 
 
 def _text(attribute: Attribute | None) -> str:

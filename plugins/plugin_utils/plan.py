@@ -605,4 +605,4 @@ def _routes(
     if any(wanted.values()):
         first = next(routes[0] for routes in wanted.values() if routes)
         notices = (Notice(first.where, f"routes of the file are used only where routing is manual: here it is {experiment.routing}"),)
-    return ({} if experiment.routing == "none" else compute_routes(subnets)), notices
+    return ({} if experiment.routing == "none" else compute_routes(subnets, by_tree=experiment.routing == "tree")), notices

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Route tables: computed, shortest in hops, one route per node and subnet; or those the file asks for.
+"""Route tables: computed, shortest in hops or along a tree, one route per node and subnet; or those the file asks for.
 
 Every node on two subnets or more forwards. A table of more than SUMMARISE_ABOVE routes is made small (see prefixes.py): its prefixes cover
 no address outside the experiment, and where several neighbours are equally near, those are taken that let prefixes be larger.
@@ -17,6 +17,7 @@ from .branches import Branches
 from .diagnostics import NOWHERE, Location, TopologyError, one_line
 from .distances import Distances
 from .prefixes import Prefixes, union
+from .trees import spanning_tree
 
 SUMMARISE_ABOVE = 128
 # In all tables together, as prefixes. A fat tree of ten thousand nodes has half of it, for which Ansible takes a gigabyte of memory.
@@ -72,17 +73,20 @@ class _Hop:
 Ways = list[tuple[_Hop, int]]  # in order of preference: hops, and the set of subnets to which each is on a shortest way
 
 
-def compute_routes(subnets: Sequence[Subnet]) -> dict[str, tuple[Route, ...]]:
+def compute_routes(subnets: Sequence[Subnet], by_tree: bool = False) -> dict[str, tuple[Route, ...]]:
     """Return each node's table: a route for each next hop, in the order of destinations. None is to subnets that it is on or cannot reach.
 
     Of the neighbours that are nearest to a subnet, in hops, the first by name is taken, and then the first substrate by name. A table
-    that would be of more than SUMMARISE_ABOVE routes takes any of those neighbours, so that the fewest routes do. Raises TopologyError
-    when all tables together are of more than MOST_ROUTES.
+    that would be of more than SUMMARISE_ABOVE routes takes any of those neighbours, so that the fewest routes do. ``by_tree`` packets are
+    forwarded along a spanning tree alone (see trees.py): few routes do for any graph, and ways are longer. Raises TopologyError when all
+    tables together are of more than MOST_ROUTES.
     """
     ordered = sorted(subnets, key=lambda subnet: (IPv4Network(subnet.network), subnet.name))
     prefixes = Prefixes([IPv4Network(subnet.network) for subnet in ordered])
     ports = _ports(ordered)
-    network = _Network(ports, [subnet.name for subnet in ordered], prefixes.bits)
+    names = [subnet.name for subnet in ordered]
+    transit = {node: tuple(on) for node, on in ports.items() if len(on) > 1}
+    network = _Network(ports, spanning_tree(transit, names) if by_tree else transit, names, prefixes.bits)
     shared: dict[tuple[int, str], tuple[Route, ...]] = {}
     tables: dict[str, tuple[Route, ...]] = {}
     total = 0
@@ -99,7 +103,8 @@ def compute_routes(subnets: Sequence[Subnet]) -> dict[str, tuple[Route, ...]]:
         if total > MOST_ROUTES:
             raise TopologyError(
                 f"the first {len(tables)} of {len(ports)} nodes have {total} routes already, more than can be carried around: such a graph "
-                "has no shape to join routes by; set benito:routing to manual, and give the routes that are needed as benito:routes"
+                "has no shape to join routes by; set benito:routing to tree, where ways need not be the shortest, or to manual, and give "
+                "the routes that are needed as benito:routes"
             )
     return tables
 
@@ -107,29 +112,34 @@ def compute_routes(subnets: Sequence[Subnet]) -> dict[str, tuple[Route, ...]]:
 class _Network:
     """Who leads where: what hangs on tips (see branches.py) is known at once, and only in the core is there something to measure."""
 
-    def __init__(self, ports: Mapping[str, Mapping[int, Port]], names: Sequence[str], bits: Sequence[int]) -> None:
-        """``ports`` are those of each node, ``names`` those of the subnets, ``bits`` the bit set that each is."""
+    def __init__(
+        self, ports: Mapping[str, Mapping[int, Port]], transit: Mapping[str, Sequence[int]], names: Sequence[str], bits: Sequence[int]
+    ) -> None:
+        """``ports`` are those of each node, ``transit`` are the subnets between which each router forwards.
+
+        ``names`` are those of the subnets, ``bits`` the bit set that each is.
+        """
         self.ports = ports
+        self.transit = transit
         self.names = names
         self.bits = bits
-        own = {node: tuple(on) for node, on in ports.items() if len(on) > 1}
-        self.branches = Branches(own, bits)
+        self.branches = Branches(transit, bits)
         attached = {
             router: union(self._with_hanging(number) for number in numbers)
-            for router, numbers in own.items()
+            for router, numbers in transit.items()
             if router not in self.branches.root
         }
         self.distances = Distances((left for left in self.branches.left if len(left) > 1), attached)
-        self.parts = self._parts(own, {router: self.distances.reached(router) for router in attached})
+        self.parts = self._parts({router: self.distances.reached(router) for router in attached})
 
     def _with_hanging(self, number: int) -> int:
         return self.bits[number] | self.branches.hanging[number]
 
-    def _parts(self, own: Mapping[str, Sequence[int]], known: Mapping[str, int]) -> dict[int, int]:
+    def _parts(self, known: Mapping[str, int]) -> dict[int, int]:
         """Return for each subnet with routers all those it is connected with, itself too."""
-        parts = {number: whole for router, whole in known.items() for number in own[router]}
+        parts = {number: whole for router, whole in known.items() for number in self.transit[router]}
         for router, root in reversed(self.branches.root.items()):
-            parts.update(dict.fromkeys(own[router], parts[root]))
+            parts.update(dict.fromkeys(self.transit[router], parts[root]))
         return parts
 
     def _tips(self, number: int, node: str | None = None) -> Ways:
@@ -144,12 +154,12 @@ class _Network:
         """Return where a router's neighbours lead."""
         root = self.branches.root.get(router)
         ways = self._across(router) if root is None else self.ways_from(root, router)
-        return [*ways, *(way for number in self.ports[router] if number != root for way in self._tips(number))]
+        return [*ways, *(way for number in self.transit[router] if number != root for way in self._tips(number))]
 
     def _across(self, router: str) -> Ways:
         """Return where the neighbours in the core lead a router of the core."""
         first: dict[str, int] = {}
-        for number in sorted(self.ports[router], key=self.names.__getitem__):
+        for number in sorted(self.transit[router], key=self.names.__getitem__):
             for neighbour in self.branches.left[number]:
                 first.setdefault(neighbour, number)
         ways = ((self._hop(other, first[other]), self.distances.nearer(router, other)) for other in sorted(first))
@@ -170,8 +180,11 @@ class _Network:
 
 def _table(ways: Ways, own: Mapping[int, Port], prefixes: Prefixes) -> tuple[Route, ...]:
     """Return the table of a node with these ports."""
+    at_hand = union(prefixes.bits[number] for number in own)
+    # Where packets go along a tree, it may lead a longer way to a subnet that the node is on.
+    ways = [(hop, networks & ~at_hand) for hop, networks in ways]
     small = prefixes.count(union(networks for dummy, networks in ways)) <= SUMMARISE_ABOVE
-    routes = prefixes.explicit(ways) if small else prefixes.smallest(ways, union(prefixes.bits[number] for number in own))
+    routes = prefixes.explicit(ways) if small else prefixes.smallest(ways, at_hand)
     return tuple([Route(to, hop.address, own[hop.subnet].interface) for hop, to in routes])
 
 

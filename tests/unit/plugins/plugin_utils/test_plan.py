@@ -297,6 +297,21 @@ def test_whose_routes(tmp_path, word, of_a, of_c, told):
     assert any("only where routing is manual" in str(n) and "line.topdl:3" in str(n) for n in plan.notices) is told
 
 
+@pytest.mark.parametrize(("word", "via"), [("static", "10.0.2.2"), ("tree", "10.0.1.1")])
+def test_along_a_tree_the_last_link_of_a_ring_carries_nothing_for_others(tmp_path, word, via):
+    computers = "".join(
+        f"<elements><computer><name>{node}</name><interface><substrate>l{n}</substrate><name>i</name></interface>"
+        f"<interface><substrate>l{(n - 1) % 4}</substrate><name>j</name></interface></computer></elements>"
+        for n, node in enumerate("abcd")
+    )
+    substrates = "".join(f"<substrates><name>l{n}</name></substrates>" for n in range(4))
+    routing = f"<attribute><attribute>benito:routing</attribute><value>{word}</value></attribute>"
+    file = tmp_path / "ring.topdl"
+    file.write_text(f"<experiment><version>1.0</version>{substrates}{computers}{routing}</experiment>")
+    (node,) = (node for node in make_plan(str(file), {"state_dir": str(tmp_path)}).nodes if node.name == "c")
+    assert [route.via for route in node.routes if "10.0.3.0/24" in route.to] == [via]
+
+
 NODES = [f"n{i}" for i in range(6)]
 LANS = st.lists(st.lists(st.sampled_from(NODES), min_size=1, max_size=4, unique=True), min_size=1, max_size=6)
 

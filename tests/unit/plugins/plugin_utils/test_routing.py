@@ -186,14 +186,47 @@ def test_small_tables_go_shortest_ways_and_nowhere_else(subnets: list[Subnet]) -
                 assert away[owner[reached_by[node, route.interface], route.via]] == away[node] - 1
 
 
+@pytest.mark.parametrize("by_tree", [False, True])
 @pytest.mark.parametrize("limit", [routing.SUMMARISE_ABOVE, 0])
 @given(subnets=experiments(), random=st.randoms(use_true_random=False))
 @settings(max_examples=50, deadline=None)
-def test_the_order_does_not_matter(limit: int, subnets: list[Subnet], random: Random) -> None:
+def test_the_order_does_not_matter(limit: int, by_tree: bool, subnets: list[Subnet], random: Random) -> None:
     shuffled = [replace(subnet, ports=tuple(random.sample(subnet.ports, len(subnet.ports)))) for subnet in subnets]
     random.shuffle(shuffled)
     with mock.patch.object(routing, "SUMMARISE_ABOVE", limit):
-        assert routing.compute_routes(shuffled) == routing.compute_routes(subnets)
+        assert routing.compute_routes(shuffled, by_tree) == routing.compute_routes(subnets, by_tree)
+
+
+@pytest.mark.parametrize("limit", [routing.SUMMARISE_ABOVE, 0])
+@given(subnets=experiments())
+@settings(max_examples=120, deadline=None)
+def test_along_a_tree_packets_arrive_too(limit: int, subnets: list[Subnet]) -> None:
+    """From every node to every address, never twice over one node; there is no route to what is at hand, nor to what is out of reach."""
+    with mock.patch.object(routing, "SUMMARISE_ABOVE", limit):
+        tables = lines(routing.compute_routes(subnets, by_tree=True))
+    owner = {port.address: port.node for subnet in subnets for port in subnet.ports}
+    on = {(port.node, port.interface): subnet for subnet in subnets for port in subnet.ports}
+    for goal in subnets:
+        away = distances(subnets, goal)
+        members = {port.node for port in goal.ports}
+        for node, table in tables.items():
+            assert node not in members or goal.network not in [route.to for route in table]
+            here, passed = node, set[str]()
+            while away.get(node) and here not in members:
+                assert here not in passed
+                passed.add(here)
+                route = best_route(tables[here], goal.ports[0].address)
+                assert route is not None and route.via in {port.address for port in on[here, route.interface].ports}
+                here = owner[route.via]
+            assert node in away or best_route(table, goal.ports[0].address) is None
+
+
+def test_along_a_tree_few_routes_do_in_a_network_without_order() -> None:
+    subnets = shaped("random", 300)
+    shortest, by_tree = (
+        sum(len(route.to) for table in routing.compute_routes(subnets, along).values() for route in table) for along in (False, True)
+    )
+    assert by_tree * 2 < shortest
 
 
 @pytest.mark.parametrize("limit", [routing.SUMMARISE_ABOVE, 0])
@@ -321,7 +354,7 @@ def test_more_routes_than_can_be_carried_around_are_refused() -> None:
     assert sum(len(route.to) for table in routing.compute_routes(star).values() for route in table) == 72
     with (
         mock.patch.object(routing, "MOST_ROUTES", 71),
-        pytest.raises(TopologyError, match=r"the first 10 of 10 nodes have 72 routes already.*benito:routing to manual"),
+        pytest.raises(TopologyError, match=r"the first 10 of 10 nodes have 72 routes already.*benito:routing to tree.*or to manual"),
     ):
         routing.compute_routes(star)
 
