@@ -69,6 +69,11 @@ def parts(topology: str, state: str, hosts: int) -> dict[str, float]:
     }
 
 
+def errors(output: Path) -> Path:
+    """Return where the standard error goes of what prints into this file."""
+    return output.with_suffix(".err")
+
+
 def run(command: list[str], state: str, output: Path, limit: int = LIMIT) -> tuple[float, int] | None:
     """Run a command within the limits; return its seconds and its largest size in MB, or None when it was not done."""
 
@@ -77,9 +82,9 @@ def run(command: list[str], state: str, output: Path, limit: int = LIMIT) -> tup
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
 
     environment = {**os.environ, "BENITO_STATE_DIR": state, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
-    with output.open("wb") as file:
+    with output.open("wb") as file, errors(output).open("wb") as said:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.DEVNULL, env=environment, cwd=ROOT, preexec_fn=limited
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=said, env=environment, cwd=ROOT, preexec_fn=limited
         )
         dummy, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -103,11 +108,20 @@ def static(listed: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """A topology of a shape and size, planned for a hundred nodes on each host. Its files are below ``work``."""
+    """A topology of a shape and size, planned for a hundred nodes on each host. Its files are below ``work``.
+
+    ``routing`` is what it says of its own, if anything.
+    """
 
     shape: str
     size: int
     work: Path
+    routing: str = ""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return f"{self.shape}, routing {self.routing}" if self.routing else self.shape
 
     @cached_property
     def links(self) -> list[list[int]]:
@@ -133,7 +147,7 @@ class Case:
     def topology(self) -> Path:
         """Its file."""
         path = self.work / f"{self.shape}-{self.size}.topdl"
-        path.write_text(topdl(self.links))
+        path.write_text(topdl(self.links, self.routing))
         return path
 
     @cached_property
@@ -150,6 +164,12 @@ class Case:
         output = self.work / "parts.json"
         command = [sys.executable, "-B", "-m", "tests.bench.planning", "--parts", str(self.topology), self.state, str(self.hosts)]
         return json.loads(output.read_text()) if run(command, self.state, output) else None
+
+    @property
+    def complaint(self) -> str:
+        """The last words of the plan, where it could not be made."""
+        said = errors(self.work / "parts.json").read_text().strip()
+        return said.splitlines()[-1].rpartition("Error: ")[2] if said else ""
 
     def listed(self) -> tuple[float, int] | None:
         """List it; return seconds and MB."""

@@ -73,8 +73,8 @@ SHAPES: dict[str, Callable[[int], Links]] = {
 }
 
 
-def topdl(links: Links) -> str:
-    """Return the links as TopDL."""
+def topdl(links: Links, routing: str = "") -> str:
+    """Return the links as TopDL, routed in this way if one is given."""
     interfaces: dict[int, list[int]] = {node: [] for link in links for node in link}
     for number, link in enumerate(links):
         for node in link:
@@ -85,7 +85,8 @@ def topdl(links: Links) -> str:
         f"{''.join(f'<interface><substrate>l-{number}</substrate></interface>' for number in own)}</computer></elements>\n"
         for node, own in sorted(interfaces.items())
     )
-    return f"<experiment>\n<version>1.0</version>\n{''.join(substrates)}{''.join(computers)}</experiment>\n"
+    said = f"<attribute><attribute>benito:routing</attribute><value>{routing}</value></attribute>\n" if routing else ""
+    return f"<experiment>\n<version>1.0</version>\n{''.join(substrates)}{''.join(computers)}{said}</experiment>\n"
 
 
 if __name__ == "__main__":

@@ -22,10 +22,13 @@ MOST = 1000  # nodes, up to which everything is measured as often as anything
 
 def ours(case: Case) -> Mapping[str, Mapping[str, float]]:
     """Plan it and list it."""
-    parts, listed = case.parts(), case.listed()
-    if not parts or not listed:
+    parts = case.parts()
+    if not parts:
+        raise Unavailable(case.complaint or "the plan was not done within the limits")
+    listed = case.listed()
+    if not listed:
         raise Unavailable("our inventory was not done within the limits")
-    return {case.shape: {"plan": parts["plan"], "routes": parts["total"], "list": listed[0], "memory": listed[1]}}
+    return {case.name: {"plan": parts["plan"], "routes": parts["total"], "list": listed[0], "memory": listed[1]}}
 
 
 def fixed(case: Case) -> Mapping[str, Mapping[str, float]]:
@@ -33,7 +36,7 @@ def fixed(case: Case) -> Mapping[str, Mapping[str, float]]:
     listed = case.listed_from_yaml()
     if not listed:
         raise Unavailable("the YAML file was not read within the limits")
-    return {case.shape: {"yaml": listed[0]}}
+    return {case.name: {"yaml": listed[0]}}
 
 
 def tables(bench: Any) -> Iterator[Table]:
@@ -46,20 +49,20 @@ def measured(bench: Any, size: int) -> Table:
     """Measure every shape with so many nodes."""
     samples: Samples = {}
     reasons: dict[str, str] = {}
-    for shape in SHAPES:
+    for shape, routing in (*((shape, "") for shape in SHAPES), ("random", "tree")):
         with tempfile.TemporaryDirectory(prefix="benito-bench-") as work:
-            case = Case(shape, size, Path(work))
+            case = Case(shape, size, Path(work), routing)
             our = {"ours": lambda case=case: ours(case)}
             yaml = {"yaml": lambda case=case: fixed(case)}
             if size <= MOST:
                 turns = [({**our, **yaml}, bench.rounds)]
             else:
-                turns = [(our, bench.rounds), *([(yaml, 1)] if shape in READ_LARGE else [])]
-            row = samples.setdefault(shape, {})
+                turns = [(our, bench.rounds), *([(yaml, 1)] if case.name in READ_LARGE else [])]
+            row = samples.setdefault(case.name, {})
             for ways, times in turns:
                 found, why = in_turns(ways, times, bench.say)
-                row.update(found.get(shape, {}))
-                reasons.update({f"{shape}, {way}": reason for way, reason in why.items()})
+                row.update(found.get(case.name, {}))
+                reasons.update({f"{case.name}, {way}": reason for way, reason in why.items()})
     large = samples if size >= 10000 else ()
     return Table(
         f"plan-{size}",
