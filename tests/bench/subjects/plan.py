@@ -14,7 +14,7 @@ from ..results import Measure, Ratio, Samples, Table, Unavailable, in_turns
 from ..shapes import SHAPES
 
 # The YAML file of a large network takes minutes each time: it is read once, for these.
-READ_LARGE = ("chain", "grid")
+READ_LARGE = ("chain", "lan")
 # Seconds and MB, for 10,000 nodes.
 SOON, ROOM = 5, 1024
 MOST = 1000  # nodes, up to which everything is measured as often as anything
