@@ -103,7 +103,7 @@ ATTRIBUTES: tuple[KnownAttribute, ...] = (
     _ours(
         "routing",
         "topology",
-        "Which way packets go: static (the shortest), tree (along a spanning tree), manual (the file's) or session (the shortest).",
+        "Which way packets go: static, the shortest; tree, along a spanning tree; manual, the file's own; session, as static.",
     ),
     _ours("pass_pnodes", "topology", "Types of host for each placement pass; kept, and without effect here."),
     _ours("vlan", "substrate", "VLAN of the lab's Ethernet that carries the substrate between hosts, where its cable is ethernet."),
@@ -120,8 +120,9 @@ _OURS = tuple(dict.fromkeys(name.partition(":")[2] for name in _BY_NAME if ":" i
 
 def find(attributes: tuple[Attribute, ...], key: str) -> Attribute | None:
     """Return the first attribute that bears any spelling of a known key, which is a name without prefix."""
+    spellings = _BY_KEY[key].spellings
     # Most objects have none at all, and a large topology is asked half a million times.
-    return find_attribute(attributes, *_BY_KEY[key].spellings) if attributes else None
+    return find_attribute(attributes, *spellings) if attributes else None
 
 
 def table() -> list[tuple[str, str, str]]:

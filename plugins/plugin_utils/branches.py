@@ -46,6 +46,9 @@ class Branches:
                 ways[last] -= 1
                 if ways[last] == 1:
                     ready.append(last)
+        for tips in self.tips:
+            # In which order they were found depends on the order in the file, which is to mean nothing.
+            tips.sort()
 
     def _cut(self, router: str, root: int, own: Sequence[int]) -> None:
         behind = 0

@@ -173,7 +173,7 @@ def test_no_computer_is_an_error():
 
 
 def test_routing_nonsense_is_an_error():
-    with pytest.raises(TopologyError, match="must be static, manual, session or none"):
+    with pytest.raises(TopologyError, match="must be static, tree, manual, session or none"):
         understood(computer(), topology_attributes=attributes(routing="fast"))
 
 
