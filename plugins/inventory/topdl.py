@@ -288,14 +288,12 @@ pass_pack:
   1: 5
 """
 
-import gc
 import json
 import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleParserError
@@ -306,6 +304,7 @@ from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 
 from ..plugin_utils.addressing import dotted
+from ..plugin_utils.collector import made_to_stay
 from ..plugin_utils.diagnostics import Notice, TopologyError
 from ..plugin_utils.embedding import experiment_dir
 from ..plugin_utils.plan import Plan, PlannedControl, PlannedNode, make_plan, pnode_name
@@ -348,7 +347,7 @@ class InventoryModule(BaseInventoryPlugin):
         other = inventory.groups["all"].vars.get("benito")
         if other is not None:
             raise AnsibleParserError(f"{path}: {other['source']} is in this inventory already: give one topology at a time")
-        with _made_to_stay():
+        with made_to_stay():
             self._read(path)
 
     def _read(self, path: str) -> None:
@@ -487,27 +486,6 @@ class InventoryModule(BaseInventoryPlugin):
         self.inventory.set_variable(host, "benito_pnode_guests_json", plain(json.dumps(document["guests"])))
         self.inventory.set_variable(host, "benito_pnode", {name: trust_as_template(text) for name, text in parts.items()})
         self.inventory.set_variable(host, "benito_pnode_document", trust_as_template(_DOCUMENT.format(hosts=hosts)))
-
-
-@contextmanager
-def _made_to_stay() -> Iterator[None]:
-    """Keep Python's garbage collector away from what is made here: all of it stays, and in a large plan there is much to walk through.
-
-    A fifth of the time that it takes to list ten thousand nodes would be the collector's. Nor does it write into pages that Ansible's
-    workers share with their parent.
-    """
-    if gc.get_freeze_count():
-        # An inventory that was read before is no longer needed.
-        gc.unfreeze()
-        gc.collect()
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if enabled:
-            gc.enable()
 
 
 def group_names(substrates: list[str]) -> dict[str, str]:

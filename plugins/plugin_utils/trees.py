@@ -24,18 +24,22 @@ def spanning_tree(own: Mapping[str, Sequence[int]], names: Sequence[str]) -> dic
             on.setdefault(number, []).append(router)
     tree: dict[str, list[int]] = {}
     for root in sorted(own, key=lambda router: (-len(own[router]), router)):
-        if root in tree:
-            continue
-        tree[root] = []
-        ready = deque([root])
-        while ready:
-            router = ready.popleft()
-            for number in sorted(own[router], key=names.__getitem__):
-                # The first to come to a subnet leads all others there; who was in the tree before stays where it is.
-                for other in on.pop(number, ()):
-                    if other == router:
-                        tree[router].append(number)
-                    elif other not in tree:
-                        tree[other] = [number]
-                        ready.append(other)
+        if root not in tree:
+            tree[root] = []
+            _grow(tree, root, own, on, names)
     return {router: tuple(tree[router]) for router in own}
+
+
+def _grow(tree: dict[str, list[int]], root: str, own: Mapping[str, Sequence[int]], on: dict[int, list[str]], names: Sequence[str]) -> None:
+    """Take into the tree whom the root reaches. ``on`` has the routers on each subnet to which nobody has come yet."""
+    ready = deque([root])
+    while ready:
+        router = ready.popleft()
+        for number in sorted(own[router], key=names.__getitem__):
+            # The first to come to a subnet leads all others there; who was in the tree before stays where it is.
+            for other in on.pop(number, ()):
+                if other == router:
+                    tree[router].append(number)
+                elif other not in tree:
+                    tree[other] = [number]
+                    ready.append(other)

@@ -107,7 +107,7 @@ def test_vnodes_and_the_first_pnode_have_the_same_of_the_experiment(read):
 
 
 def test_the_garbage_collector_goes_on(read):
-    """It is kept away from an inventory until the next is read, and from nothing else."""
+    """It is kept away from an inventory until the next is read, well or not, and goes on with what comes after."""
     first = weakref.ref(read("x.topdl", experiment()).groups["vnode"])  # which knows its hosts, as they know it
     assert gc.isenabled() and gc.get_freeze_count()
     gc.collect()
