@@ -30,8 +30,8 @@ notes:
   - "Groups: C(vnode) with C(qemu), C(process) and C(physical) below it, C(pnode) with C(vhost) (those that carry guests) below it,
     C(pnode_0000_guests) and so on, C(substrate_NAME)."
   - "Variables: C(benito) for all hosts, C(benito_node) for each vnode, C(benito_pnode) for each pnode: the document it is handed,
-    and C(benito_pnode_document): the same as one JSON text. Both are made when they are used, from texts (C(benito_..._json)). What grows
-    with the experiment is kept once, with the first pnode, and so is what vnodes have in common."
+    and C(benito_pnode_document): the same as one JSON text. All but the first are made when they are used, from texts
+    (C(benito_..._json)). What grows with the experiment is kept once, with the first pnode, and so is what vnodes have in common."
 options:
   plugin:
     description: Says that a YAML file is a wrapper for this plugin.
@@ -288,7 +288,6 @@ pass_pack:
   1: 5
 """
 
-import json
 import os
 import re
 import shlex
@@ -310,7 +309,7 @@ from ..plugin_utils.embedding import experiment_dir
 from ..plugin_utils.plan import Plan, PlannedControl, PlannedNode, make_plan, pnode_name
 from ..plugin_utils.pool import VARIABLES
 from ..plugin_utils.settings import SETTINGS
-from ..plugin_utils.trust import plain
+from ..plugin_utils.trust import json_text, plain
 
 _TOPOLOGIES = (".topdl", ".xml", ".tcl", ".ns")
 _WRAPPERS = (".yml", ".yaml")
@@ -320,7 +319,9 @@ _MOST_WARNINGS = 20
 # many, and seldom ask; others have all at hand but what is long.
 _BENITO = "{{{{ hostvars['{keeper}'].benito }}}}"
 _FETCHED = "hostvars['{keeper}'].benito_details_json"
-# A document is kept as texts, and read where a part of it is asked for: reading all of it takes Ansible seconds for a thousand guests.
+# What Ansible looks at value by value takes seconds with thousands of nodes: what a node or a document is, is kept as text, and read where
+# it is asked for.
+_NODE = "{{ benito_node_json | ansible.builtin.from_json }}"
 _PART = "{{{{ (benito_pnode_json | ansible.builtin.from_json).{name} }}}}"
 _GUESTS = "{{ benito_pnode_guests_json | ansible.builtin.from_json }}"
 _HOSTS = "hostvars['{keeper}'].benito_hosts_json"
@@ -426,6 +427,7 @@ class InventoryModule(BaseInventoryPlugin):
         benito = plain(_experiment_variables(plan, overrides, notices))
         inventory.set_variable("all", "benito", _with_details(benito, details, _FETCHED.format(keeper=keeper)))
         inventory.set_variable("vnode", "benito", trust_as_template(_BENITO.format(keeper=keeper)))
+        inventory.set_variable("vnode", "benito_node", trust_as_template(_NODE))
 
         vhosts = plan.vhosts
         for pnode in plan.pnodes:
@@ -438,24 +440,25 @@ class InventoryModule(BaseInventoryPlugin):
             if host and pool[host.name].get("ansible_connection") != "local":
                 inventory.set_variable(pnode, "ansible_host", pool[host.name].get("ansible_host", host.name))
         inventory.set_variable(keeper, "benito", _with_details(benito, details, "benito_details_json"))
-        inventory.set_variable(keeper, "benito_details_json", plain(json.dumps(details)))
-        inventory.set_variable(keeper, "benito_hosts_json", plain(json.dumps(plan.hosts)))
+        inventory.set_variable(keeper, "benito_details_json", json_text(details))
+        inventory.set_variable(keeper, "benito_hosts_json", json_text(plan.hosts))
         for pnode in vhosts if len(vhosts) == 1 and not pool else ():
             inventory.set_variable(pnode, "ansible_connection", plain("local"))
             inventory.set_variable(pnode, "ansible_python_interpreter", plain(sys.executable))
 
         substrates = group_names([s.name for s in plan.topology.substrates])
         for group in substrates.values():
-            inventory.add_group(group)
+            self._add_below_all(group)
         config = plain(f"-F {shlex.quote(str(experiment_dir(plan.settings) / 'ssh_config'))}")
         user = plain("root")
+        groups = inventory.groups
         for node in plan.nodes:
             inventory.add_host(node.name, group=node.kind)
-            # Not through the inventory, which would walk through every value again to note the file that it is from.
+            # What is about this host goes to it, and not through the inventory, which would look each time for who is meant.
             host = inventory.hosts[node.name]
-            host.set_variable("benito_node", plain(_node_variables(node)))
+            host.set_variable("benito_node_json", json_text(_node_variables(node)))
             if node.control is not None or node.entered:
-                inventory.add_host(node.name, group=_guests_group(node.pnode))
+                groups[_guests_group(node.pnode)].add_host(host)
                 # Where there is no address of its own, ssh_config knows the way by the name.
                 address = dotted(node.control.address) if node.control and node.control.address is not None else node.full_name
                 host.set_variable("ansible_host", plain(address))
@@ -463,7 +466,7 @@ class InventoryModule(BaseInventoryPlugin):
                     host.set_variable("ansible_user", user)
                 host.set_variable("ansible_ssh_common_args", config)
             for substrate in dict.fromkeys(i.substrate for i in node.interfaces):
-                inventory.add_host(node.name, group=substrates[substrate])
+                groups[substrates[substrate]].add_host(host)
 
         inventory.add_group("carrier")
         # Processes are reached through their machine: the way to that one is written down before there is anything inside.
@@ -472,6 +475,14 @@ class InventoryModule(BaseInventoryPlugin):
             inventory.add_host(carrier, group="carrier")
             inventory.set_variable(carrier, "ansible_ssh_common_args", machines)
             self._hand(carrier, plan.inner_document(carrier), keeper)
+
+    def _add_below_all(self, name: str) -> None:
+        """Add a group below ``all``, as the inventory would in the end, which for each new one looks through all that are there."""
+        group, top = self.inventory.groups[self.inventory.add_group(name)], self.inventory.groups["all"]
+        if not group.parent_groups:
+            group.parent_groups.append(top)
+            group.depth = top.depth + 1
+            top.child_groups.append(group)
 
     def _hand(self, host: str, document: Mapping[str, Any], keeper: str) -> None:
         """Give a host its document; the hosts table, which all have in common, is where ``keeper`` has it."""
@@ -482,8 +493,8 @@ class InventoryModule(BaseInventoryPlugin):
             "guests": _GUESTS,
             "hosts": f"{{{{ {hosts} | ansible.builtin.from_json }}}}",
         }
-        self.inventory.set_variable(host, "benito_pnode_json", plain(json.dumps(rest)))
-        self.inventory.set_variable(host, "benito_pnode_guests_json", plain(json.dumps(document["guests"])))
+        self.inventory.set_variable(host, "benito_pnode_json", json_text(rest))
+        self.inventory.set_variable(host, "benito_pnode_guests_json", json_text(document["guests"]))
         self.inventory.set_variable(host, "benito_pnode", {name: trust_as_template(text) for name, text in parts.items()})
         self.inventory.set_variable(host, "benito_pnode_document", trust_as_template(_DOCUMENT.format(hosts=hosts)))
 

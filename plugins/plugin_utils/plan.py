@@ -147,7 +147,7 @@ class Plan:
     unreachable: tuple[str, ...]
     notices: tuple[Notice, ...]
 
-    @property
+    @cached_property
     def vhosts(self) -> tuple[str, ...]:
         """The pnodes that have something to do."""
         carrying = {node.pnode for node in self.nodes if node.launched}

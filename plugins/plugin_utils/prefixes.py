@@ -14,9 +14,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network
-from operator import itemgetter
+from functools import reduce
+from ipaddress import IPv4Network
+from operator import itemgetter, or_
 from typing import TypeVar
+
+from .addressing import dotted
 
 Hop = TypeVar("Hop")
 Table = list[tuple[Hop, tuple[str, ...]]]  # hops, and the prefixes each is the way to, both in the order of destinations
@@ -25,6 +28,7 @@ _Known = tuple[int, str]  # what to sort a prefix by, and its text
 
 # A block may have this many units for each network: a large network beside tiny ones would make too many.
 _UNITS = 4
+_FEW = 32
 
 
 class Prefixes:
@@ -74,17 +78,15 @@ class Prefixes:
         The longest prefix counts. No prefix covers an address of other networks, but for those of ``own``, to which a table needs no
         routes, and has none.
         """
-        towards = [networks for dummy, networks in ways]
-        level = _Level(towards, union(towards) | own, own)
-        levels = [level, *(level := level.halved(width) for width in self._widths[1:])]
+        levels = self._levels_of([networks for dummy, networks in ways], own)
         routes: list[tuple[Hop, list[_Known]]] = [(hop, []) for hop, dummy in ways]
         taken = [0] * len(ways)
         width = 0
-        for known, level in zip(reversed(self._known), reversed(levels), strict=True):
+        for known, (towards, covered, own_there) in zip(reversed(self._known[: len(levels)]), reversed(levels), strict=True):
             # Both halves of a prefix go where it goes, if they may.
-            taken = [(around | around << width) & may for around, may in zip(taken, level.may, strict=True)]
-            needed = level.covered ^ (union(taken) | level.own)
-            for number, may in enumerate(level.may):
+            taken = [(around | around << width) & may for around, may in zip(taken, towards, strict=True)]
+            needed = covered ^ (union(taken) | own_there)
+            for number, may in enumerate(towards if needed else ()):
                 chosen = needed & may
                 if chosen:
                     needed ^= chosen
@@ -93,46 +95,52 @@ class Prefixes:
             width = len(known)
         return _sorted(routes)
 
+    def _levels_of(self, towards: list[int], own: int) -> list[tuple[list[int], int, int]]:
+        """Return for each height where each hop may be taken to, what routes may cover, and what of that is ``own`` and needs none.
 
-class _Level:
-    """What a table knows of all prefixes of one height."""
-
-    def __init__(self, may: list[int], covered: int, own: int) -> None:
-        """Each hop ``may`` be taken to a set of prefixes. A route may cover those ``covered``; those that are ``own`` need none."""
-        self.may = may
-        self.covered = covered
-        self.own = own
-
-    def halved(self, width: int) -> _Level:
-        """Return the same for the prefixes of which these are the halves; what is beyond twice ``width`` has no larger one around it."""
-        left = (1 << width) - 1
-        covered = self.covered & self.covered >> width & left
-        agreed = [may & may >> width & left for may in self.may]
-        differing = covered ^ union(agreed)
-        may = [both | (may | may >> width) & differing for both, may in zip(agreed, self.may, strict=True)]
-        return _Level(may, covered, self.own & self.own >> width & left)
+        Above the last one there is no prefix that a route may cover.
+        """
+        covered = union(towards) | own
+        levels = [(towards, covered, own)]
+        for width in self._widths[1:]:
+            # Two halves stand ``width`` apart; what is beyond them has no larger prefix around it.
+            left = (1 << width) - 1
+            covered &= covered >> width & left
+            if not covered:
+                break
+            own &= own >> width & left
+            right = [may >> width for may in towards]
+            agreed = [one & other & left for one, other in zip(towards, right, strict=True)]
+            differing = covered ^ union(agreed)
+            towards = [both | (one | other) & differing for both, one, other in zip(agreed, towards, right, strict=True)]
+            levels.append((towards, covered, own))
+        return levels
 
 
 def union(sets: Iterable[int]) -> int:
     """Return the union of bit sets."""
-    found = 0
-    for one in sets:
-        found |= one
-    return found
+    return reduce(or_, sets, 0)
 
 
 def members(bits: int) -> Iterator[int]:
-    """Yield the numbers of the bits that are set."""
-    digits = bin(bits)[:1:-1]
-    at = digits.find("1")
-    while at >= 0:
-        yield at
-        at = digits.find("1", at + 1)
+    """Yield the numbers of the bits that are set, the lowest first."""
+    # Each bit by itself takes a walk through all of them, a text takes as long as dozens of walks.
+    if bits.bit_count() < _FEW:
+        while bits:
+            lowest = bits & -bits
+            yield lowest.bit_length() - 1
+            bits ^= lowest
+    else:
+        digits = bin(bits)
+        at = digits.rfind("1")
+        while at >= 0:
+            yield len(digits) - 1 - at
+            at = digits.rfind("1", 0, at)
 
 
 def _known(place: Place) -> _Known:
     address, length = place
-    return address << 6 | length, f"{IPv4Address(address)}/{length}"
+    return address << 6 | length, f"{dotted(address)}/{length}"
 
 
 def _sorted(routes: Iterable[tuple[Hop, list[_Known]]]) -> Table[Hop]:

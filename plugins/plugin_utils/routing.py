@@ -81,8 +81,9 @@ def compute_routes(subnets: Sequence[Subnet], by_tree: bool = False) -> dict[str
     forwarded along a spanning tree alone (see trees.py): few routes do for any graph, and ways are longer. Raises TopologyError when all
     tables together are of more than MOST_ROUTES.
     """
-    ordered = sorted(subnets, key=lambda subnet: (IPv4Network(subnet.network), subnet.name))
-    prefixes = Prefixes([IPv4Network(subnet.network) for subnet in ordered])
+    networks = {subnet.name: IPv4Network(subnet.network) for subnet in subnets}
+    ordered = sorted(subnets, key=lambda subnet: (networks[subnet.name], subnet.name))
+    prefixes = Prefixes([networks[subnet.name] for subnet in ordered])
     ports = _ports(ordered)
     names = [subnet.name for subnet in ordered]
     transit = {node: tuple(on) for node, on in ports.items() if len(on) > 1}

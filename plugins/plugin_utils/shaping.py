@@ -129,7 +129,7 @@ def shapes(topology: Topology) -> Mapping[tuple[str, str], Shape | None]:
 
 
 def _shape(method: str, there: Mapping[str, _Value], back: Mapping[str, _Value], owner: str) -> Shape | None:
-    if method == "none":
+    if method == "none" or not (there or back):
         return None
     # A reverse value is of the kind that the value it differs from has.
     inward = {**there, **{key: _Value(v.number, there[key].kind if key in there else v.kind, v.where) for key, v in back.items()}}

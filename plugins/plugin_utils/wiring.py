@@ -97,8 +97,9 @@ def wire(
     switches: dict[str, Switch] = {}
     cords: dict[tuple[str, str], Cord] = {}
     for whole in links:
-        cords.update({(m.node, m.name): Cord("", "", 0, m.real) for m in whole.members if m.real})
-        link = replace(whole, members=tuple(m for m in whole.members if not m.real))
+        real = [m for m in whole.members if m.real]
+        cords.update({(m.node, m.name): Cord("", "", 0, m.real) for m in real})
+        link = replace(whole, members=tuple(m for m in whole.members if not m.real)) if real else whole
         if not link.members:
             continue
         ports = _ports(link, previous)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 from xml.parsers import expat
 
@@ -60,7 +60,7 @@ class _File:
 class Tag:
     """An XML element whose parts are taken as they are understood; what is left is unknown. Names are without namespace."""
 
-    __slots__ = ("children", "column", "file", "line", "name", "options", "taken", "text")
+    __slots__ = ("column", "file", "line", "name", "options", "parts", "text")
 
     def __init__(self, element: XmlElement, places: Iterator[tuple[int, int]], file: _File) -> None:
         """``places`` gives line and column of this element and of those in it, in document order."""
@@ -68,13 +68,13 @@ class Tag:
         self.name = name.rpartition("}")[2] if name[0] == "{" else name
         self.file = file
         self.line, self.column = next(places)
-        self.taken = False
         self.options = element.items() or ()
         self.text = element.text or ""
-        self.children: Sequence[Tag] = ()
-        if len(element):
-            self.children = [Tag(child, places, file) for child in element]
-            self.text += "".join([child.tail or "" for child in element])
+        self.parts: dict[str, list[Tag]] = {}  # by name, those that nobody has taken yet
+        for child in element:
+            part = Tag(child, places, file)
+            self.parts.setdefault(part.name, []).append(part)
+            self.text += child.tail or ""
 
     def __str__(self) -> str:
         return f"<{printable(self.name)}>"
@@ -90,11 +90,10 @@ class Tag:
 
     def read(self, reader: Callable[[Tag], T]) -> T:
         """Return what the reader makes of this tag, and notice what the reader had no use for."""
-        self.taken = True
         result = reader(self)
-        for child in self.children:
-            if not child.taken:
-                child.notice(f"{child} is not known in {self} and is ignored")
+        for parts in self.parts.values():
+            for part in parts:
+                part.notice(f"{part} is not known in {self} and is ignored")
         for option, dummy in self.options:
             if not str(option).startswith("{"):  # those of other namespaces, such as xsi:schemaLocation, are none of TopDL's business
                 self.notice(f"the XML attribute {printable(str(option))} is not known in {self} and is ignored")
@@ -104,14 +103,17 @@ class Tag:
 
     def all(self, name: str, reader: Callable[[Tag], T]) -> tuple[T, ...]:
         """Return what the reader makes of each child of this name."""
-        return tuple([child.read(reader) for child in self.children if child.name == name])
+        parts = self.parts.pop(name, None)
+        return tuple([part.read(reader) for part in parts]) if parts else ()
 
     def optional(self, name: str, reader: Callable[[Tag], T]) -> T | None:
         """Return what the reader makes of the only child of this name, None without one."""
-        found = [child for child in self.children if child.name == name]
-        if len(found) > 1:
-            raise TopologyError(f"there is more than one <{name}> in {self}: there must be one", found[1].where)
-        return found[0].read(reader) if found else None
+        parts = self.parts.pop(name, None)
+        if not parts:
+            return None
+        if len(parts) > 1:
+            raise TopologyError(f"there is more than one <{name}> in {self}: there must be one", parts[1].where)
+        return parts[0].read(reader)
 
     def one(self, name: str, reader: Callable[[Tag], T]) -> T:
         """Return what the reader makes of the only child of this name, which must be there."""
