@@ -20,7 +20,7 @@ if [[ ${1:-} == tests || ${1:-} == bench ]]; then
     requirements='requirements-dev.txt'
     packages+=(
         busybox-static cpio diod dropbear-bin e2fsprogs iproute2 iputils-ping kmod mmdebstrap nftables openssh-server openssh-sftp-server procps
-        qemu-system-x86 qemu-utils shellcheck systemd-container vde-switch vde-wirefilter vde2 vdeplug
+        qemu-system-x86 qemu-utils shellcheck systemd-container tcpdump vde-switch vde-wirefilter vde2 vdeplug
     )
 fi
 if [[ ${1:-} == bench ]]; then

@@ -62,18 +62,6 @@ path:
   returned: when O(state=present)
   type: str
   sample: /var/lib/benito/lab.demo
-kinds:
-  description: The kinds of nodes that the experiment has on this host, from earlier runs.
-  returned: when O(state=present)
-  type: list
-  elements: str
-  sample: [process, qemu]
-parts:
-  description: What else it has here from earlier runs, by the names in its directory, so that nobody need look for what never was.
-  returned: when O(state=present)
-  type: list
-  elements: str
-  sample: [cables, control, guests, switches]
 """
 
 import contextlib
@@ -81,17 +69,8 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.benito.testbed.plugins.module_utils import guest_status
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import ROOT, RunDir
-
-
-def parts(rundir):
-    """Return the names in the experiment's directory."""
-    try:
-        return sorted({name.partition(".")[0] for name in os.listdir(rundir.path)} - {""})
-    except FileNotFoundError:
-        return []
 
 
 def main():
@@ -116,7 +95,7 @@ def main():
             if changed and not module.check_mode:
                 rundir.create()
             made = {"before": "", "after": f"{rundir.path}\n" if changed else ""}
-            module.exit_json(changed=changed, path=rundir.path, kinds=guest_status.kinds(rundir), parts=parts(rundir), diff=made)
+            module.exit_json(changed=changed, path=rundir.path, diff=made)
         # It knows all that hosts can have; who only makes a directory need not read it.
         from ansible_collections.benito.testbed.plugins.module_utils.sweep import find, sweep
 

@@ -100,11 +100,17 @@ switches:
     changed:
       description: Whether this switch was touched.
       type: bool
+kinds:
+  description: The kinds of nodes that the experiment has on this host, from earlier runs.
+  returned: success
+  type: list
+  elements: str
+  sample: [process, qemu]
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.benito.testbed.plugins.module_utils import vde
+from ansible_collections.benito.testbed.plugins.module_utils import guest_status, vde
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.options import EXPERIMENT, difference, failures, open_experiment
 
@@ -137,7 +143,9 @@ def main():
                 results = vde.absent(rundir, [switch.id for switch in switches], module.check_mode)
     except HostError as error:
         module.fail_json(msg=str(error))
-    report = {"changed": any(r["changed"] for r in results), "switches": results, "diff": difference(results)}
+    # Swap-in asks what else there is to look after, and a module of its own would take it half a second.
+    kinds = guest_status.kinds(rundir)
+    report = {"changed": any(r["changed"] for r in results), "switches": results, "kinds": kinds, "diff": difference(results)}
     if failures(results):
         module.fail_json(msg=failures(results), **report)
     module.exit_json(**report)

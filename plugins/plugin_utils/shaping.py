@@ -183,6 +183,8 @@ def _given(part: Substrate | Interface, owner: str) -> dict[str, _Value]:
 
 def _reversed(interface: Interface, owner: str) -> dict[str, _Value]:
     """Return what an interface says of the way towards its node, where that differs."""
+    if not interface.attributes:
+        return {}
     found = {key: find(interface.attributes, f"reverse_{quantity.attribute}") for key, quantity in _QUANTITIES.items()}
     return {key: _value(key, attribute, owner) for key, attribute in found.items() if attribute}
 

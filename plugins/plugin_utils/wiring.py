@@ -118,8 +118,7 @@ def wire(
 
 def derived_mac(*words: str) -> str:
     """Return a locally administered unicast MAC that follows from the words."""
-    digits = digest(*words)[:10]
-    return ":".join(["02", *(digits[i : i + 2] for i in range(0, 10, 2))])
+    return bytes.fromhex(f"02{digest(*words)[:10]}").hex(":")
 
 
 def _macs(nodes: tuple[Node, ...], settings: Settings) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
