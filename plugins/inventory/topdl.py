@@ -454,7 +454,7 @@ class InventoryModule(BaseInventoryPlugin):
         groups = inventory.groups
         for node in plan.nodes:
             inventory.add_host(node.name, group=node.kind)
-            # What is about this host goes to it, and not through the inventory, which would look each time for who is meant.
+            # Not through the inventory, which would walk through every value again to note the file that it is from.
             host = inventory.hosts[node.name]
             host.set_variable("benito_node_json", json_text(_node_variables(node)))
             if node.control is not None or node.entered:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: experiment
-short_description: An experiment's place on a host
+short_description: Take an experiment off a host
 version_added: 0.1.0
 description:
-  - Makes the directory of an experiment on a host, or removes the experiment with everything it has there.
+  - Removes an experiment with everything it has on a host. What makes a part of one makes the experiment's place, too.
   - Removal goes by the experiment's mark, which every process, interface, table and directory of it carries. It needs neither the
     topology nor intact records, and works after a crash, after half a swap-in, and twice.
 extends_documentation_fragment:
@@ -25,18 +25,15 @@ options:
     description: Second level of the name.
     type: str
     required: true
-  id:
-    description: The short name used in paths. Needed for O(state=present).
-    type: str
   root:
     description: Directory on the host that holds the records, sockets and logs of all experiments.
     type: str
     default: /var/lib/benito
   state:
-    description: Whether the experiment shall have a place on the host, or leave no trace.
+    description: The experiment shall leave no trace.
     type: str
-    choices: [present, absent]
-    default: present
+    choices: [absent]
+    required: true
 author:
   - The Benito developers (@benito)
 """
@@ -53,24 +50,19 @@ EXAMPLES = r"""
 RETURN = r"""
 removed:
   description: What was there and is gone, or would be in check mode.
-  returned: when O(state=absent)
+  returned: success
   type: list
   elements: str
   sample: ["guest n-0", "switch lan0", "interface bn12ab34cd"]
-path:
-  description: The experiment's directory.
-  returned: when O(state=present)
-  type: str
-  sample: /var/lib/benito/lab.demo
 """
 
 import contextlib
-import os
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import ROOT, RunDir
+from ansible_collections.benito.testbed.plugins.module_utils.sweep import find, sweep
 
 
 def main():
@@ -79,26 +71,15 @@ def main():
         argument_spec={
             "project": {"type": "str", "required": True},
             "experiment": {"type": "str", "required": True},
-            "id": {"type": "str"},
             "root": {"type": "str", "default": ROOT},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["absent"], "required": True},
         },
-        required_if=[("state", "present", ["id"])],
         supports_check_mode=True,
     )
     params = module.params
-    names = {key: params[key] for key in ("project", "experiment")}
     try:
-        rundir = RunDir.from_options({**names, "id": params["id"] or "none"}, params["root"])
-        if params["state"] == "present":
-            changed = not os.path.exists(f"{rundir.path}/experiment.json")
-            if changed and not module.check_mode:
-                rundir.create()
-            made = {"before": "", "after": f"{rundir.path}\n" if changed else ""}
-            module.exit_json(changed=changed, path=rundir.path, diff=made)
-        # It knows all that hosts can have; who only makes a directory need not read it.
-        from ansible_collections.benito.testbed.plugins.module_utils.sweep import find, sweep
-
+        # In which directories it is, is found out: its short name does not matter.
+        rundir = RunDir.from_options({**params, "id": "none"}, params["root"])
         remains = find(rundir.project, rundir.experiment, rundir.root)
         if not module.check_mode:
             with contextlib.ExitStack() as locks:

@@ -79,18 +79,22 @@ class Field:
         if done.code:
             raise RuntimeError(f"{playbook} failed: {done.out[-800:]}")
 
-    def _once(self, runs: Sequence[Run]) -> Mapping[str, float]:
-        """Swap in and out, all runs at the same time; return what the hosts and the controller took for the first of it."""
-        used = [host for run in runs for host in run.hosts]
+    def _play_all(self, playbook: str, runs: Sequence[Run]) -> None:
+        """Play it for all runs at the same time; all of them have ended, well or not, when this does."""
         with ThreadPoolExecutor(len(runs)) as threads:
-            before, controller, began = [spent(host) for host in used], children(), time.monotonic()
-            try:
-                list(threads.map(partial(self._play, "swapin"), runs))
-                wall = time.monotonic() - began
-                each = [spent(host) - earlier for host, earlier in zip(used, before, strict=True)]
-                own = children() - controller
-            finally:
-                list(threads.map(partial(self._play, "swapout"), runs))
+            list(threads.map(partial(self._play, playbook), runs))
+
+    def _once(self, runs: Sequence[Run]) -> Mapping[str, float]:
+        """Swap in and out, all runs at the same time; return what the hosts and the controller took for the swap-in."""
+        used = [host for run in runs for host in run.hosts]
+        before, controller, began = [spent(host) for host in used], children(), time.monotonic()
+        try:
+            self._play_all("swapin", runs)
+            wall = time.monotonic() - began
+            each = [spent(host) - earlier for host, earlier in zip(used, before, strict=True)]
+            own = children() - controller
+        finally:
+            self._play_all("swapout", runs)
         return {
             "wall": wall,
             "cores": (sum(each) + own) / len(os.sched_getaffinity(0)),

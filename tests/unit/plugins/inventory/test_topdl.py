@@ -78,6 +78,9 @@ def test_groups(read):
     assert names(inventory, "pnode") == names(inventory, "vhost") == ["pnode-0000"]
     assert names(inventory, "process") == names(inventory, "physical") == []
     assert names(inventory, "substrate_a_b") == ["n-0", "n-1"] and names(inventory, "substrate_a_b_2") == ["n-2", "n-3"]
+    below_all = [group.name for group in inventory.groups["all"].child_groups]
+    assert len(below_all) == len(set(below_all)) and {"substrate_a_b", "substrate_a_b_2"} <= set(below_all)
+    assert inventory.groups["substrate_a_b"].depth == inventory.groups["vnode"].depth == 1
 
 
 def test_what_is_long_is_kept_once(read):
