@@ -132,8 +132,8 @@ def test_without_guests_or_with_mode_none_there_is_nothing():
 
 def test_addresses_of_the_lab():
     where = {"n0": 0, "n1": 1, "n2": 0}
-    control = controlled(names(3), where, attributes={"n2": {"benito:control_address": "192.0.2.7"}}, **LAB)
-    assert shown(control) == {"n0": "192.0.2.100", "n1": "192.0.2.101", "n2": "192.0.2.7"}
+    control = controlled(names(3), where, attributes={"n2": {"benito:control_address": "192.0.2.103"}}, **LAB)
+    assert shown(control) == {"n0": "192.0.2.100", "n1": "192.0.2.101", "n2": "192.0.2.103"}
     assert {number: (str(net.network), dotted(net.gateway)) for number, net in control.nets.items()} == {
         0: ("192.0.2.0/24", "192.0.2.1"),
         1: ("192.0.2.0/24", "192.0.2.1"),
@@ -168,11 +168,11 @@ def test_the_range_leaves_out_the_router():
 def test_the_map_of_a_lab_is_stronger_than_attributes():
     entry = {"n0": {"address": "192.0.2.9", "mac": "00:16:3E:00:00:09"}, "n1": "00-16-3e-00-00-0a"}
     config = resolve_settings("x", overrides={**LAB, "control_map": entry})
-    computers = tuple(Computer(n, attributes=(Attribute("benito:control_address", "192.0.2.8"),)) for n in ("n0", "n1"))
+    computers = tuple(Computer(n, attributes=(Attribute("benito:control_address", "192.0.2.103"),)) for n in ("n0", "n1"))
     nodes = assigned(interpret(Topology((), computers), config).nodes, config)
     assert [(dotted(n.control_address), n.control_mac) for n in nodes] == [
         ("192.0.2.9", "00:16:3e:00:00:09"),
-        ("192.0.2.8", "00:16:3e:00:00:0a"),
+        ("192.0.2.103", "00:16:3e:00:00:0a"),
     ]
 
 

@@ -108,7 +108,6 @@ def test_a_file_that_is_no_map(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("control_mode", "bridge"),
         ("control_map", "/etc/passwd"),
         ("control_interface", "eth0"),
         ("control_addresses", "192.0.2.1"),
@@ -116,12 +115,14 @@ def test_a_file_that_is_no_map(tmp_path, text, message):
     ],
 )
 def test_what_is_the_labs_is_not_a_topologys(name, value):
-    with pytest.raises(TopologyError, match=r"may not (stand|be bridge) in a topology file: set it by BENITO_CONTROL_"):
+    with pytest.raises(TopologyError, match=r"may not stand in a topology file: set it by BENITO_CONTROL_"):
         resolve_settings("x", [Attribute(f"benito:{name}", value)])
 
 
 def test_what_a_file_may_not_say_is_not_written_into_one():
     found = resolve_settings("x", overrides={"control_mode": "bridge", "control_gateway": "192.0.2.1"})
     assert [a.name for a in as_attributes(found)] == ["benito:project", "benito:experiment"]
-    found = resolve_settings("x", overrides={"control_mode": "ports", "control_subnet": {1: "172.20.1.0/24"}})
-    assert resolve_settings("y", as_attributes(found)) == found
+    found = resolve_settings("x", overrides={"control_mode": "none", "control_subnet": {1: "172.20.1.0/24"}})
+    assert resolve_settings("x", as_attributes(found)) == found
+    beyond = {"control_mode": "ports", "control_subnet": "10.99.0.0/24", "cable": "udp", "control_pool": "10.98.0.0/16"}
+    assert [a.name for a in as_attributes(resolve_settings("x", overrides=beyond))] == ["benito:project", "benito:experiment"]

@@ -99,6 +99,7 @@ def test_who_is_launched_and_who_is_not(planned):
         {n: ["l0"] for n in "abcd"},
         {"a": {"benito:node_type": "embedded_pnode"}, "b": {"benito:ghost": "true"}, "c": {"benito:node_type": "process"}},
         pool={"alpha": {}, "beta": {}},
+        physical_hosts="beta",
     )
     assert [(n.name, n.kind, n.launched) for n in plan.nodes] == [
         ("a", "physical", True),
@@ -199,9 +200,11 @@ def stripped(plan):
 
 @pytest.mark.parametrize("overrides", [{}, {"addressing": "emulab", "default_memory": 256, "project": "p"}, {"packing": 2}])
 def test_an_annotated_file_gives_the_same_plan(planned, tmp_path, overrides):
-    plan = planned(STAR, {"n-1": {"benito:node_type": "embedded_pnode"}, "n-2": {"benito:ghost": "yes"}}, **overrides)
+    plan = planned(STAR, {"n-1": {"benito:node_type": "embedded_pnode"}, "n-2": {"benito:ghost": "yes"}}, physical_hosts=True, **overrides)
     elsewhere = written(plan, tmp_path / "copy.topdl")
-    again = make_plan(elsewhere, {"state_dir": str(tmp_path / "elsewhere")})
+    # What is the lab's is not the file's to say, and neither are names that may be those of a running experiment.
+    lab = {"project": plan.settings.project, "experiment": "star", "physical_hosts": True}
+    again = make_plan(elsewhere, {"state_dir": str(tmp_path / "elsewhere"), **lab})
     assert stripped(again) == stripped(plan)
     assert write_topdl(annotate(again)) == write_topdl(annotate(plan))
 
@@ -329,7 +332,7 @@ def settled(lans, previous=NOTHING_EMBEDDED, **overrides):
 def test_any_annotated_topology_gives_the_same_plan(lans, style):
     plan = settled(lans, addressing=style)
     annotated = annotate(plan)
-    again = plan_topology("/x", annotated, resolve_settings("y", annotated.attributes))
+    again = plan_topology("/x", annotated, resolve_settings("x", annotated.attributes))
     assert stripped(again) == stripped(plan)
 
 
