@@ -87,7 +87,11 @@ ATTRIBUTES: tuple[KnownAttribute, ...] = (
         "Kind of the node: qemu, process, physical or embedded_pnode, or another that a platform launches.",
     ),
     _ours(
-        FILES_WORD, "partition", "node", "Number of the pnode that carries the node; nodes with the same number share one.", ":partition"
+        within(None, "physical_hosts"),
+        "partition",
+        "node",
+        "Number of the pnode that carries the node; nodes with the same number share one.",
+        ":partition",
     ),
     _ours(FILES_WORD, "PartitionPass", "node", "Number of the placement pass the node is placed in.", "PackingPass"),
     _ours(FILES_WORD, "ghost", "node", "true: a place is kept for the node, but it is not started."),

@@ -18,6 +18,7 @@ from .authority import is_private, refusal
 from .diagnostics import TopologyError, one_line
 from .interpretation import Experiment, Node, NodeInterface
 from .placement import Placement
+from .platforms import kind_of
 from .pool import PoolHost
 from .settings import Settings
 from .topology import Topology
@@ -40,27 +41,30 @@ def check_physical(
     nodes = [node for node in experiment.nodes if node.kind == "physical" and node.launched]
     if not nodes:
         return
-    words = {c.name: find(c.attributes, "routes") for c in topology.computers}
+    computers = {c.name: c.attributes for c in topology.computers}
     for node in nodes:
         number = placement.pnode_of[node.name]
         host = pool[number].name if number < len(pool) else "localhost"
-        _check_host(node, host, f"pnode-{number:04d}", settings)
+        said = find(computers[node.name], "node_type")
+        by_itself = said is not None and kind_of(said.value, settings.platforms) == "physical"
+        _check_host(node, host, f"pnode-{number:04d}", by_itself, settings)
         for interface in node.interfaces:
             _check_device(interface, host, settings)
             network = IPv4Network(str(addressing.networks[interface.substrate]))
             _check_network(network, f"network {network} of {node.name}", interface.where, settings)
-        said = words[node.name]
+        said = find(computers[node.name], "routes")
         for route in routes.get(node.name, ()):
             for prefix in route.to:
                 _check_network(IPv4Network(prefix), f"the route of {node.name} to {prefix}", said.where if said else node.where, settings)
     _check_names(nodes[0], experiment)
 
 
-def _check_host(node: Node, host: str, pnode: str, settings: Settings) -> None:
+def _check_host(node: Node, host: str, pnode: str, by_itself: bool, settings: Settings) -> None:
     if not settings.physical_hosts.has(host, pnode):
+        word = "" if by_itself or settings.default_kind == "physical" else ", since other nodes have a partition and it has none"
         raise refusal(
-            f"{node.name} may not be {host} itself ({pnode})",
-            "a physical node runs commands on a host of the lab as root, in its network",
+            f"{node.name} is a physical node{word}, and may not be {host} itself ({pnode})",
+            "such a node runs commands on a host of the lab as root, in its network",
             ["physical_hosts"],
             node.where,
         )
