@@ -541,6 +541,8 @@ class InventoryModule(BaseInventoryPlugin):
         asked: Mapping[str, Mapping[str, Any]],
     ) -> None:
         inventory = self.inventory
+        substrates = group_names([s.name for s in plan.topology.substrates])
+        self._refuse_taken(plan, substrates)
         inventory.add_group("benito_pool")
         for name in pool:
             inventory.add_host(name, group="benito_pool")
@@ -573,7 +575,6 @@ class InventoryModule(BaseInventoryPlugin):
             inventory.set_variable(pnode, "ansible_connection", plain("local"))
             inventory.set_variable(pnode, "ansible_python_interpreter", plain(sys.executable))
 
-        substrates = group_names([s.name for s in plan.topology.substrates])
         for group in substrates.values():
             self._add_below_all(group)
         config = plain(f"-F {shlex.quote(str(experiment_dir(plan.settings) / 'ssh_config'))}")
@@ -602,6 +603,22 @@ class InventoryModule(BaseInventoryPlugin):
             inventory.add_host(carrier, group="carrier")
             inventory.set_variable(carrier, "ansible_ssh_common_args", machines)
             self._hand(carrier, plan.inner_document(carrier), keeper)
+
+    def _refuse_taken(self, plan: Plan, substrates: Mapping[str, str]) -> None:
+        """Refuse names that are the operator's own: a node called so would take over a host, or join in where a group of hosts is meant."""
+        hosts, groups = self.inventory.hosts, self.inventory.groups
+        for computer in plan.topology.computers:
+            if computer.name in hosts or computer.name in groups:
+                what = "host" if computer.name in hosts else "group"
+                raise TopologyError(
+                    f"node {computer.name} has the name of a {what} of the inventory: one of the two needs another", computer.where
+                )
+        for substrate in plan.topology.substrates:
+            group = substrates[substrate.name]
+            if group in groups:
+                raise TopologyError(
+                    f"substrate {substrate.name} leads to the group {group}, which the inventory has already", substrate.where
+                )
 
     def _add_below_all(self, name: str) -> None:
         """Add a group below ``all``, as the inventory would in the end, which for each new one looks through all that are there."""
