@@ -309,7 +309,7 @@ options:
   physical_hosts:
     description: >-
       Hosts that physical nodes may be: names of hosts of O(pool) or of pnodes, as C(NAME,...) or a list, or V(true) for all. Such a node
-      runs its start command on the host itself, as root. Without it, none.
+      has its addresses, routes and start command on the host itself. Without it, none.
     type: raw
     env: [{name: BENITO_PHYSICAL_HOSTS}]
     vars: [{name: benito_physical_hosts}]

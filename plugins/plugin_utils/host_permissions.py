@@ -64,7 +64,7 @@ def _check_host(node: Node, host: str, pnode: str, by_itself: bool, settings: Se
         word = "" if by_itself or settings.default_kind == "physical" else ", since other nodes have a partition and it has none"
         raise refusal(
             f"{node.name} is a physical node{word}, and may not be {host} itself ({pnode})",
-            "such a node runs commands on a host of the lab as root, in its network",
+            "such a node has its addresses, routes and start command on a host of the lab",
             ["physical_hosts"],
             node.where,
         )

@@ -60,7 +60,7 @@ LAB_SETTINGS: tuple[Setting, ...] = (
         parse_allowed,
         _NAMES,
         "Hosts that physical nodes may be: names of hosts of O(pool) or of pnodes, as C(NAME,...) or a list, or V(true) for all. Such a "
-        "node runs its start command on the host itself, as root. Without it, none.",
+        "node has its addresses, routes and start command on the host itself. Without it, none.",
         LABS_WORD,
     ),
     Setting(
