@@ -441,7 +441,8 @@ class InventoryModule(BaseInventoryPlugin):
 
     def verify_file(self, path: str) -> bool:
         """Take topologies by their ending, and YAML files that name this plugin."""
-        if not super().verify_file(path) or os.path.isdir(path):
+        # A named pipe of an archive would be waited for.
+        if not super().verify_file(path) or not os.path.isfile(path):
             return False
         if path.lower().endswith(_WRAPPERS):
             with open(path, "rb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import weakref
 
 import pytest
@@ -287,6 +288,8 @@ def test_what_is_taken(tmp_path):
         (tmp_path / name).write_text(content)
         assert plugin.verify_file(str(tmp_path / name)) is taken, name
     assert plugin.verify_file(str(tmp_path / "missing.topdl")) is False
+    os.mkfifo(tmp_path / "pipe.yml")
+    assert plugin.verify_file(str(tmp_path / "pipe.yml")) is False, "or it would be waited for"
 
 
 def test_many_notices_are_cut():
