@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from .addressing import NO_ADDRESSES, PreviousAddresses, dotted, network_of, parse_network
 from .attributes import find
+from .authority import written
 from .control_options import parse_subnets
 from .diagnostics import Location, Notice, TopologyError
 from .formats.topdl import read_topdl
@@ -143,6 +144,9 @@ def annotate(plan: Plan) -> Topology:
     settled = replace(plan.settings, control_subnet=plan.control.subnets)
     hosts = {int(pnode.rpartition("-")[2]): host.name for pnode in plan.pnodes if (host := plan.host(pnode))}
     own = [*as_attributes(settled)]
+    if plan.control.subnets and plan.control.mode != "bridge" and "benito:control_subnet" not in {a.name for a in own}:
+        # The next plan keeps it, though it is the lab that allows it.
+        own.append(Attribute("benito:control_subnet", written(plan.control.subnets)))
     if hosts:
         own.append(Attribute("benito:pnode_hosts", ",".join(f"{number}={name}" for number, name in hosts.items())))
     # Settings that the plan does not follow, since the lab said otherwise, and hosts that the file named itself, would mislead the next.

@@ -219,6 +219,16 @@ def test_annotations_are_read_back(planned):
     assert found.addresses.networks["l2"].prefix == 24
 
 
+@pytest.mark.parametrize("lab", [{"control_pool": "10.98.0.0/16"}, {"control_subnet": "192.168.77.0/24"}])
+def test_a_network_that_only_the_lab_allows_is_kept_too(planned, tmp_path, lab):
+    plan = planned(STAR, **lab)
+    assert read_embedding(annotate(plan)).addresses.control_networks == {0: plan.control.first.network}
+    copy = written(plan, tmp_path / "star.topdl")
+    assert make_plan(copy, {"state_dir": str(tmp_path / "elsewhere"), **lab}).control == plan.control
+    with pytest.raises(TopologyError, match="BENITO_CONTROL_NETWORKS"):
+        make_plan(copy, {"state_dir": str(tmp_path / "elsewhere")})
+
+
 def test_annotating_replaces_what_stood_there(planned):
     topology = annotate(
         planned(
