@@ -110,7 +110,9 @@ def same(setting: str) -> Word:
     """Return the word of a name that a file may repeat, and not choose: it is how swap-in and swap-out find what is running."""
 
     def bound(value: Any, lab: Mapping[str, Any]) -> str:
-        return "" if value == lab[setting] else f"it is {lab[setting]} here, and a file chooses no other, which may be running"
+        return (
+            "" if value == lab[setting] else f"it is {lab[setting]} here, and by another name a file could change an experiment that runs"
+        )
 
     return within(bound, setting)
 
