@@ -76,7 +76,7 @@ class Host:
             "LC_ALL": "C.UTF-8",
             "NO_COLOR": "1",
         }
-        words = ["ansible", "localhost", "-i", "localhost,", "-c", "local", "-e", "ansible_python_interpreter=/usr/bin/python3"]
+        words = ["ansible", "localhost", "-c", "local", "-e", "ansible_python_interpreter=/usr/bin/python3"]
         words += ["-m", f"benito.testbed.{name}", "-a", json.dumps({"root": self.root, **options})]
         out = sh(*self.inside(*words), check=False, env=environment, cwd=ROOT)
         assert " => {" in out, out

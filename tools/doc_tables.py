@@ -14,27 +14,30 @@ PAGE = ROOT / "docs" / "options.md"
 sys.path.insert(0, str(ROOT / ".collections"))
 
 from ansible_collections.benito.testbed.plugins.plugin_utils.attributes import table  # noqa: E402
+from ansible_collections.benito.testbed.plugins.plugin_utils.authority import Word  # noqa: E402
 from ansible_collections.benito.testbed.plugins.plugin_utils.settings import SETTINGS  # noqa: E402
 
 
 def settings_table() -> str:
     """Return a row for each setting."""
-    rows = [
-        (f"`{s.name}`", s.type, _default(s.default), _markdown(s.meaning), _markdown(s.expected), "yes" if s.shared else "no")
-        for s in SETTINGS
-    ]
-    return _table(("Name", "Type", "Default", "Meaning", "Must be", "In a topology file"), rows)
+    rows = [(f"`{s.name}`", s.type, _default(s.default), _markdown(s.meaning), _markdown(s.expected), whose(s.word)) for s in SETTINGS]
+    return _table(("Name", "Type", "Default", "Meaning", "Must be", "Whose word"), rows)
 
 
 def attributes_table() -> str:
     """Return a row for each attribute that is not a setting: those have a table of their own."""
     settings = {s.name for s in SETTINGS}
     rows = [
-        (", ".join(f"`{name}`" for name in names.split(", ")), places, _markdown(meaning))
-        for names, places, meaning in table()
+        (", ".join(f"`{name}`" for name in names.split(", ")), places, _markdown(meaning), whose(word))
+        for names, places, meaning, word in table()
         if names.removeprefix("benito:") not in settings
     ]
-    return _table(("Attribute", "Stands on", "Meaning"), rows)
+    return _table(("Attribute", "Stands on", "Meaning", "Whose word"), rows)
+
+
+def whose(word: Word) -> str:
+    """Return whose word a row is, and which settings bound what a topology file may say."""
+    return f"{word.whose}: {', '.join(f'`{name}`' for name in word.settings)}" if word.settings else word.whose
 
 
 def filled(page: str) -> str:

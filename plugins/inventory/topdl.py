@@ -25,8 +25,12 @@ requirements:
   - pymetis
   - tclsh (for NS files)
 notes:
-  - A TopDL file needs this plugin in C(enable_plugins), before any other that would take the file, and no C(ini) or C(toml).
-    The C(ansible.cfg) of a checkout does so. A wrapper works with the stock configuration.
+  - A TopDL file needs this plugin in C(enable_plugins), first of all, and no C(script), C(ini) or C(toml) beside it, as in
+    C(enable_plugins = benito.testbed.topdl, yaml). The C(ansible.cfg) of a checkout does so. A wrapper works with the stock configuration,
+    whose plugin C(script) runs any inventory file that is executable.
+  - A file that this plugin refuses is handed to no other plugin, and ends the run.
+  - C(group_vars) and C(host_vars) beside a topology are templates. A topology that is given as the inventory itself is refused where there
+    are such directories beside it; see O(adjacent_vars).
   - "Groups: C(vnode) with C(qemu), C(process) and C(physical) below it, C(pnode) with C(vhost) (those that carry guests) below it,
     C(pnode_0000_guests) and so on, C(substrate_NAME)."
   - "Variables: C(benito) for all hosts, C(benito_node) for each vnode, C(benito_pnode) for each pnode: the document it is handed,
@@ -273,6 +277,88 @@ options:
     default: auto
     env: [{name: BENITO_START}]
     vars: [{name: benito_start}]
+  control_networks:
+    description: >-
+      Networks within which a topology file may choose O(control_pool) and O(control_subnet), as C(NETWORK,...) or a list. Without it, the
+      O(control_pool) of the lab.
+    type: raw
+    env: [{name: BENITO_CONTROL_NETWORKS}]
+    vars: [{name: benito_control_networks}]
+  control_egress:
+    description: >-
+      What guests reach beyond their host over the control net, in modes V(nat) and V(ports): V(none) is nothing; V(public) is the outside
+      without link-local addresses (where clouds keep what they tell their machines) and without private networks, but the host's resolver;
+      V(all) is what the host reaches; or networks, as C(NETWORK,...) or a list.
+    type: raw
+    default: public
+    env: [{name: BENITO_CONTROL_EGRESS}]
+    vars: [{name: benito_control_egress}]
+  cable_transports:
+    description: >-
+      Transports that a topology file may choose for O(cable), besides V(ssh) and the O(cable) of the lab, as C(udp,...) or a list. All
+      others than V(ssh) are for closed networks.
+    type: raw
+    env: [{name: BENITO_CABLE_TRANSPORTS}]
+    vars: [{name: benito_cable_transports}]
+  cable_vlans:
+    description: >-
+      VLANs of the lab's Ethernet that a topology file may name by C(benito:vlan), as C(FIRST-LAST,...) or a list. Without it, none.
+    type: raw
+    env: [{name: BENITO_CABLE_VLANS}]
+    vars: [{name: benito_cable_vlans}]
+  physical_hosts:
+    description: >-
+      Hosts that physical nodes may be: names of hosts of O(pool) or of pnodes, as C(NAME,...) or a list, or V(true) for all. Such a node
+      has its addresses, routes and start command on the host itself. Without it, none.
+    type: raw
+    env: [{name: BENITO_PHYSICAL_HOSTS}]
+    vars: [{name: benito_physical_hosts}]
+  physical_interfaces:
+    description: >-
+      Interfaces of hosts that physical nodes may take by C(benito:device), as C(NAME,...), C(HOST/NAME,...) or a list, or V(true) for all.
+      Without it, none.
+    type: raw
+    env: [{name: BENITO_PHYSICAL_INTERFACES}]
+    vars: [{name: benito_physical_interfaces}]
+  physical_networks:
+    description: >-
+      Networks outside of the private ones that physical nodes may have addresses in and routes to, as C(NETWORK,...) or a list: these go
+      into the host's own table of routes. Without it, none.
+    type: raw
+    env: [{name: BENITO_PHYSICAL_NETWORKS}]
+    vars: [{name: benito_physical_networks}]
+  max_memory:
+    description: Memory in MB that a topology file may ask for, for each node.
+    type: int
+    default: 16384
+    env: [{name: BENITO_MAX_MEMORY}]
+    vars: [{name: benito_max_memory}]
+  max_cpus:
+    description: Virtual processors that a topology file may ask for, for each node.
+    type: int
+    default: 16
+    env: [{name: BENITO_MAX_CPUS}]
+    vars: [{name: benito_max_cpus}]
+  max_processes:
+    description: Processes that a topology file may allow each of its process nodes.
+    type: int
+    default: 4096
+    env: [{name: BENITO_MAX_PROCESSES}]
+    vars: [{name: benito_max_processes}]
+  max_boot_timeout:
+    description: The longest O(boot_timeout) that a topology file may choose.
+    type: int
+    default: 3600
+    env: [{name: BENITO_MAX_BOOT_TIMEOUT}]
+    vars: [{name: benito_max_boot_timeout}]
+  adjacent_vars:
+    description: >-
+      Whether C(group_vars) and C(host_vars) beside a topology that is given as the inventory itself are used. They are templates that run
+      on the controller. Without it, such a topology is refused.
+    type: bool
+    default: false
+    env: [{name: BENITO_ADJACENT_VARS}]
+    vars: [{name: benito_adjacent_vars}]
 """
 
 EXAMPLES = r"""
@@ -295,7 +381,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleParserError
+from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.inventory.helpers import get_group_vars, sort_groups
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.template import trust_as_template
@@ -315,6 +401,8 @@ _TOPOLOGIES = (".topdl", ".xml", ".tcl", ".ns")
 _WRAPPERS = (".yml", ".yaml")
 _PLUGIN_LINE = re.compile(rb"^plugin\s*:\s*[\"']?benito\.testbed\.topdl\b", re.MULTILINE)
 _MOST_WARNINGS = 20
+# What Ansible reads beside each source of an inventory.
+_ADJACENT = ("group_vars", "host_vars")
 # What is the same for all hosts is kept once, with the first pnode: a variable of all hosts is written out for each of them. Vnodes are
 # many, and seldom ask; others have all at hand but what is long.
 _BENITO = "{{{{ hostvars['{keeper}'].benito }}}}"
@@ -328,6 +416,24 @@ _HOSTS = "hostvars['{keeper}'].benito_hosts_json"
 _DOCUMENT = "{{{{ benito_pnode_json[:-1] ~ ', \"guests\": ' ~ benito_pnode_guests_json ~ ', \"hosts\": ' ~ {hosts} ~ '}}' }}}}"
 
 
+class Refusal(AnsibleParserError):
+    """An error that ends the reading of all sources.
+
+    Ansible hands a file that one plugin does not read to the next, and one of them runs it where it is executable. Before that, Ansible
+    notes in the error where it comes from: doing so raises it anew, out of the loop over the plugins.
+    """
+
+    @property
+    def obj(self) -> Any:
+        """Where it comes from, which its text says."""
+        return None
+
+    @obj.setter
+    def obj(self, value: Any) -> None:
+        if value is not None:
+            raise self
+
+
 class InventoryModule(BaseInventoryPlugin):
     """Options in, plan, hosts and groups out."""
 
@@ -335,7 +441,8 @@ class InventoryModule(BaseInventoryPlugin):
 
     def verify_file(self, path: str) -> bool:
         """Take topologies by their ending, and YAML files that name this plugin."""
-        if not super().verify_file(path) or os.path.isdir(path):
+        # A named pipe of an archive would be waited for.
+        if not super().verify_file(path) or not os.path.isfile(path):
             return False
         if path.lower().endswith(_WRAPPERS):
             with open(path, "rb") as file:
@@ -344,29 +451,50 @@ class InventoryModule(BaseInventoryPlugin):
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Plan the topology and fill the inventory."""
-        super().parse(inventory, loader, path, cache)
-        other = inventory.groups["all"].vars.get("benito")
-        if other is not None:
-            raise AnsibleParserError(f"{path}: {other['source']} is in this inventory already: give one topology at a time")
-        with made_to_stay():
-            self._read(path)
+        try:
+            super().parse(inventory, loader, path, cache)
+            other = inventory.groups["all"].vars.get("benito")
+            if other is not None:
+                raise TopologyError(f"{other['source']} is in this inventory already: give one topology at a time")
+            with made_to_stay():
+                self._read(path)
+        except TopologyError as error:
+            raise Refusal(str(error) if error.where.file else f"{path}: {error}") from None
+        except AnsibleError as error:
+            raise Refusal(f"{path} cannot be used.") from error
+        except Exception as error:
+            raise Refusal(f"{path} cannot be read, by a fault of this plugin ({type(error).__name__}).") from error
 
     def _read(self, path: str) -> None:
-        try:
-            topology, overrides = self._wrapped(path) if path.lower().endswith(_WRAPPERS) else (path, {})
-            overrides.update(self._strong_options())
-            environment = {name: os.environ[name] for name in ("HOME", "XDG_STATE_HOME") if name in os.environ}
-            pool = self._pool(str(overrides.get("pool") or "pool"))
-            asked = {name: {k: v for k, v in variables.items() if k in VARIABLES} for name, variables in pool.items()}
-            plan = make_plan(topology, overrides, environment, pool=asked)
-        except TopologyError as error:
-            raise AnsibleParserError(str(error) if error.where.file else f"{path}: {error}") from None
+        wrapped = path.lower().endswith(_WRAPPERS)
+        topology, overrides = self._wrapped(path) if wrapped else (path, {})
+        overrides.update(self._strong_options())
+        environment = {name: os.environ[name] for name in ("HOME", "XDG_STATE_HOME") if name in os.environ}
+        pool = self._pool(str(overrides.get("pool") or "pool"))
+        asked = {name: {k: v for k, v in variables.items() if k in VARIABLES} for name, variables in pool.items()}
+        plan = make_plan(topology, overrides, environment, pool=asked)
+        self._look_beside(path, wrapped, plan.settings.adjacent_vars)
         notices = _shortened(plan.notices)
         for notice in notices:
             self.display.warning(notice)
         # What it takes to plan the same again, for the filters that do so.
         overrides["state_dir"] = plan.settings.state_dir
         self._fill(plan, overrides, notices, pool, asked)
+
+    def _look_beside(self, path: str, wrapped: bool, wanted: bool) -> None:
+        """Refuse a topology with variables of Ansible beside it, which are templates, unless the operator's own files are beside it too."""
+        directory = os.path.realpath(os.path.dirname(os.path.abspath(path)))
+        found = next((where for name in _ADJACENT if os.path.lexists(where := os.path.join(directory, name))), None)
+        if found is None or wanted:
+            return
+        others = (os.path.dirname(os.path.abspath(source)) for source in self.inventory.processed_sources if os.path.isfile(source))
+        if wrapped or directory in map(os.path.realpath, others):
+            self.display.warning(f"{found} holds templates that run on this machine, and Ansible uses them for the nodes of {path}")
+            return
+        raise TopologyError(
+            f"{found} beside the topology holds templates that would run on this machine: move the topology elsewhere, or, if they are "
+            "your own, set BENITO_ADJACENT_VARS=true or name the topology in a wrapper"
+        )
 
     def _wrapped(self, path: str) -> tuple[str, dict[str, object]]:
         """Return the topology a wrapper names, and the settings it makes."""
@@ -414,6 +542,8 @@ class InventoryModule(BaseInventoryPlugin):
         asked: Mapping[str, Mapping[str, Any]],
     ) -> None:
         inventory = self.inventory
+        substrates = group_names([s.name for s in plan.topology.substrates])
+        self._refuse_taken(plan, substrates)
         inventory.add_group("benito_pool")
         for name in pool:
             inventory.add_host(name, group="benito_pool")
@@ -446,7 +576,6 @@ class InventoryModule(BaseInventoryPlugin):
             inventory.set_variable(pnode, "ansible_connection", plain("local"))
             inventory.set_variable(pnode, "ansible_python_interpreter", plain(sys.executable))
 
-        substrates = group_names([s.name for s in plan.topology.substrates])
         for group in substrates.values():
             self._add_below_all(group)
         config = plain(f"-F {shlex.quote(str(experiment_dir(plan.settings) / 'ssh_config'))}")
@@ -475,6 +604,22 @@ class InventoryModule(BaseInventoryPlugin):
             inventory.add_host(carrier, group="carrier")
             inventory.set_variable(carrier, "ansible_ssh_common_args", machines)
             self._hand(carrier, plan.inner_document(carrier), keeper)
+
+    def _refuse_taken(self, plan: Plan, substrates: Mapping[str, str]) -> None:
+        """Refuse names that are the operator's own: a node called so would take over a host, or join in where a group of hosts is meant."""
+        hosts, groups = self.inventory.hosts, self.inventory.groups
+        for computer in plan.topology.computers:
+            if computer.name in hosts or computer.name in groups:
+                what = "host" if computer.name in hosts else "group"
+                raise TopologyError(
+                    f"node {computer.name} has the name of a {what} of the inventory: one of the two needs another", computer.where
+                )
+        for substrate in plan.topology.substrates:
+            group = substrates[substrate.name]
+            if group in groups:
+                raise TopologyError(
+                    f"substrate {substrate.name} leads to the group {group}, which the inventory has already", substrate.where
+                )
 
     def _add_below_all(self, name: str) -> None:
         """Add a group below ``all``, as the inventory would in the end, which for each new one looks through all that are there."""

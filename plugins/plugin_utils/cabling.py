@@ -19,7 +19,8 @@ from .interpretation import Link
 from .placement import Placement
 from .pool import PoolHost
 from .real_interfaces import direct
-from .settings import CABLES, Settings
+from .setting_values import CABLES
+from .settings import Settings
 from .short_names import digest, short_names
 from .topology import Substrate
 

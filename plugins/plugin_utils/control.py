@@ -15,6 +15,8 @@ from itertools import chain
 from typing import Any
 
 from .addressing import NO_ADDRESSES, Network, PreviousAddresses, Taken, dotted, parse_network, prefix_for
+from .authority import refusal
+from .control_options import Assignment
 from .diagnostics import NOWHERE, TopologyError, listing, one_line
 from .interpretation import Node, parse_address
 from .settings import Settings
@@ -79,24 +81,58 @@ class Control:
             "deadline": settings.control_deadline,
             "ports": list(self.span or ()),
             "guests": reached,
+            **egress(settings),
         }
 
 
+def egress(settings: Settings) -> dict[str, Any]:
+    """Return the field ``egress`` of the document's ``control``; without it the host lets guests out as ``public`` says."""
+    said = settings.control_egress
+    if said == "public":
+        return {}
+    return {"egress": {"mode": said, "networks": []} if isinstance(said, str) else {"mode": "networks", "networks": list(said)}}
+
+
 def assigned(nodes: Iterable[Node], settings: Settings) -> tuple[Node, ...]:
-    """Return the nodes with what the lab's map says about them. Raises TopologyError where it speaks of no node."""
+    """Return the nodes with what the lab's map says about them.
+
+    Raises TopologyError where it speaks of no node, and where the file goes beyond what the lab leaves to it.
+    """
     nodes = tuple(nodes)
     unknown = set(settings.control_map) - {node.name for node in nodes}
     if unknown:
         raise TopologyError(f"control_map names what is no node of this topology: {listing(one_line(name) for name in sorted(unknown))}")
 
     def with_map(node: Node) -> Node:
-        entry = settings.control_map.get(node.name)
-        if entry is None:
-            return node
+        entry = settings.control_map.get(node.name, Assignment(None, None))
+        _check_chosen(node, entry, settings)
         address = parse_address(entry.address, NOWHERE) if entry.address else node.control_address
         return replace(node, control_address=address, control_mac=entry.mac or node.control_mac)
 
-    return tuple(map(with_map, nodes)) if settings.control_map else nodes
+    return tuple(with_map(n) if n.name in settings.control_map or n.control_address or n.control_mac else n for n in nodes)
+
+
+def _check_chosen(node: Node, entry: Assignment, settings: Settings) -> None:
+    """Check what the file says of a node's control interface, where the map says nothing.
+
+    An address in the lab's own network is one of those that the lab keeps for guests, and a MAC is one that no maker of devices gives.
+    """
+    value = node.control_address
+    in_lab = settings.control_mode == "bridge" and settings.control_addressing == "static" and not entry.address
+    if in_lab and value is not None and not any(first <= value <= last for first, last in settings.control_addresses):
+        raise refusal(
+            f"{node.name} may not have {dotted(value)} in the lab's network",
+            "a file may choose within control_addresses",
+            ["control_addresses", "control_map"],
+            node.where,
+        )
+    if node.control_mac and not entry.mac and not int(node.control_mac[:2], 16) & 2:
+        raise refusal(
+            f"{node.name} may not have the MAC {node.control_mac} on the control net",
+            "a file may choose locally administered ones such as 02:00:00:00:00:01",
+            ["control_map"],
+            node.where,
+        )
 
 
 def control_net(

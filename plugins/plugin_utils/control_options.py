@@ -17,10 +17,14 @@ from types import MappingProxyType
 from typing import Any
 
 from .diagnostics import Location, TopologyError
+from .setting_values import parse_words
 
 MODES = ("nat", "bridge", "ports", "none")
 _DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+# Addresses that mean the host itself, its link alone, or many hosts: no net of ours may touch them.
+_SPECIAL = tuple(IPv4Network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"))
+EGRESS = ("none", "public", "all")
 # Below are the ports of services; a range of ours must not take them away from the host.
 _LEAST_PORT, _MOST_PORT = 1024, 65535
 
@@ -36,7 +40,7 @@ class Assignment:
 def parse_subnet(value: Any) -> str:
     """Return a network of at least 14 hosts in dotted form."""
     network = IPv4Network(str(value))
-    if not 8 <= network.prefixlen <= 28 or network.is_multicast or network.is_loopback:
+    if not 8 <= network.prefixlen <= 28 or any(network.overlaps(special) for special in _SPECIAL):
         raise ValueError
     return str(network)
 
@@ -63,9 +67,27 @@ def parse_subnets(value: Any) -> str | Mapping[int, str]:
 def parse_address(value: Any) -> str:
     """Return an address a host may have."""
     address = IPv4Address(str(value))
-    if address.is_multicast or address.is_loopback or address.is_unspecified:
+    if any(address in special for special in _SPECIAL):
         raise ValueError
     return str(address)
+
+
+def parse_networks(value: Any) -> tuple[str, ...]:
+    """Return networks in dotted form, none of which touches special addresses: ``172.16.0.0/12,10.80.0.0/16`` or a list of such."""
+    networks = tuple(IPv4Network(word) for word in parse_words(value))
+    if any(network.overlaps(special) for network in networks for special in _SPECIAL):
+        raise ValueError
+    return tuple(map(str, networks))
+
+
+def parse_egress(value: Any) -> str | tuple[str, ...]:
+    """Return what guests reach beyond their host: one of the words of ``EGRESS``, or networks."""
+    words = parse_words(value)
+    if len(words) == 1 and words[0] in EGRESS:
+        return words[0]
+    if not words:
+        raise ValueError
+    return tuple(str(IPv4Network(word)) for word in words)
 
 
 def parse_ranges(value: Any) -> tuple[tuple[int, int], ...]:

@@ -8,6 +8,7 @@ the memory of the last swap-in, by which the next plan leaves alone what need no
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,18 +17,20 @@ from typing import TYPE_CHECKING
 
 from .addressing import NO_ADDRESSES, PreviousAddresses, dotted, network_of, parse_network
 from .attributes import find
+from .authority import written
 from .control_options import parse_subnets
 from .diagnostics import Location, Notice, TopologyError
 from .formats.topdl import read_topdl
 from .interpretation import parse_address, parse_netmask
 from .platforms import ON_THEIR_HOST
-from .settings import Settings, as_attributes
+from .settings import SETTINGS, Settings, as_attributes, default_state_dir
 from .topology import Attribute, Computer, Interface, Topology, find_attribute
 
 if TYPE_CHECKING:
     from .addressing import Network
     from .plan import Plan, PlannedInterface, PlannedNode
 
+EMBEDDING = "embedding.topdl"
 # What others who read such files call it.
 _KIND_WORDS = MappingProxyType({"physical": "embedded_pnode"})
 
@@ -56,7 +59,21 @@ def experiment_dir(settings: Settings) -> Path:
 
 def embedding_file(settings: Settings) -> Path:
     """Return the file that holds the last swap-in's annotated topology."""
-    return experiment_dir(settings) / "embedding.topdl"
+    return experiment_dir(settings) / EMBEDDING
+
+
+def recorded_names(path: str, overrides: Mapping[str, object], environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return project and experiment where a topology file is our own record of an experiment; nothing for any other file.
+
+    Such a file is called embedding.topdl whatever it describes, and its directory, which nobody but the controller's user writes, has the
+    names.
+    """
+    where = Path(os.path.realpath(path))
+    state = overrides.get("state_dir") or default_state_dir(environment)
+    if where.name != EMBEDDING or where.parent.parent != Path(os.path.realpath(os.path.expanduser(str(state)))):
+        return {}
+    project, dot, experiment = where.parent.name.partition(".")
+    return {"project": project, "experiment": experiment} if dot else {}
 
 
 def load_embedding(settings: Settings) -> tuple[Embedding, tuple[Notice, ...]]:
@@ -77,7 +94,7 @@ def load_embedding(settings: Settings) -> tuple[Embedding, tuple[Notice, ...]]:
 def addresses_of_others(settings: Settings) -> dict[int, str]:
     """Return the addresses on the control net of other experiments that this controller swapped in, with the experiments' names."""
     found: dict[int, str] = {}
-    for path in sorted(Path(settings.state_dir).glob("*/embedding.topdl")):
+    for path in sorted(Path(settings.state_dir).glob(f"*/{EMBEDDING}")):
         if path == embedding_file(settings):
             continue
         try:
@@ -127,9 +144,15 @@ def annotate(plan: Plan) -> Topology:
     settled = replace(plan.settings, control_subnet=plan.control.subnets)
     hosts = {int(pnode.rpartition("-")[2]): host.name for pnode in plan.pnodes if (host := plan.host(pnode))}
     own = [*as_attributes(settled)]
+    if plan.control.subnets and plan.control.mode != "bridge" and "benito:control_subnet" not in {a.name for a in own}:
+        # The next plan keeps it, though it is the lab that allows it.
+        own.append(Attribute("benito:control_subnet", written(plan.control.subnets)))
     if hosts:
         own.append(Attribute("benito:pnode_hosts", ",".join(f"{number}={name}" for number, name in hosts.items())))
-    return replace(plan.topology, elements=elements, attributes=with_attributes(plan.topology.attributes, own))
+    # Settings that the plan does not follow, since the lab said otherwise, and hosts that the file named itself, would mislead the next.
+    decided = {"pnode_hosts", *(s.name for s in SETTINGS)}
+    kept = (a for a in plan.topology.attributes if _key(a.name).removeprefix("benito:") not in decided or ":" not in a.name)
+    return replace(plan.topology, elements=elements, attributes=with_attributes(kept, own))
 
 
 def with_attributes(attributes: Iterable[Attribute], own: Iterable[Attribute]) -> tuple[Attribute, ...]:

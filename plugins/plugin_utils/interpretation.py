@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import MappingProxyType
 
 try:
     import netaddr
@@ -23,11 +22,10 @@ from .diagnostics import Location, Notice, TopologyError, listing, one_line
 from .platforms import ON_THEIR_HOST, kind_of
 from .real_interfaces import real_interface
 from .services import check_dhcp, dhcp_role
-from .settings import LEAST_MEMORY, Settings
+from .setting_values import IMAGES, LEAST_MEMORY
+from .settings import Settings
 from .topology import Attribute, Computer, Interface, Testbed, Topology, find_attribute
 
-# The images there are, and the memory in MB that a machine with each gets at least where the file does not say.
-IMAGES = MappingProxyType({"tiny": LEAST_MEMORY, "debian": 320})
 ROUTING_WORDS = {
     "static": "computed",
     "static-ddijk": "computed",

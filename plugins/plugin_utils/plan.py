@@ -13,12 +13,13 @@ from types import MappingProxyType
 from typing import Any
 
 from .addressing import Addressing, address, dotted, private_blocks
-from .attributes import check_attributes, find
+from .attributes import check_attributes, check_bounds, find
 from .cabling import Cable, cables, check_cables, ports_needed, side
 from .control import Control, assigned, control_net
 from .diagnostics import Notice, TopologyError, listing
-from .embedding import NOTHING_EMBEDDED, Embedding, addresses_of_others, experiment_dir, load_embedding
+from .embedding import NOTHING_EMBEDDED, Embedding, addresses_of_others, experiment_dir, load_embedding, recorded_names
 from .formats.source import read_topology
+from .host_permissions import check_physical
 from .hostnames import hosts_table, plain_names
 from .interpretation import Experiment, Node, interpret
 from .nesting import Trunk, carriers, leg, nest, plug, substrates_within, trunks
@@ -379,7 +380,8 @@ def make_plan(
     Raises TopologyError, with the place, for whatever cannot be used.
     """
     topology, read_notices = read_topology(path)
-    settings = resolve_settings(PurePath(path).stem, topology.attributes, overrides, environment)
+    recorded = recorded_names(path, overrides, environment)
+    settings = resolve_settings(PurePath(path).stem, topology.attributes, overrides, environment, recorded)
     topology = nest(topology, settings)
     memory_notices: tuple[Notice, ...] = ()
     if previous is None:
@@ -402,6 +404,7 @@ def plan_topology(
 ) -> Plan:
     """Plan a topology that has been read; ``notices`` are what there was to say so far."""
     experiment = interpret(topology, settings)
+    check_bounds(topology, settings)
     experiment = replace(experiment, nodes=assigned(experiment.nodes, settings))
     placement, misfit = _place(experiment, settings, previous, pool)
     carrier_of = carriers(experiment.nodes, settings)
@@ -431,6 +434,7 @@ def plan_topology(
         check_cable_devices(experiment.links, placement, cabling, pool)
         _check_names(experiment, pool)
     routes, routing_notices = _routes(topology, experiment, addressing)
+    check_physical(topology, experiment, placement, pool, addressing, routes, settings)
     ids = short_names((n.name for n in experiment.nodes), _NODE_ID)
     nodes = tuple(
         _planned(

@@ -40,6 +40,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ways(network: Network, hosts: list[Host], before: dict[str, dict[str, Any]], file: Path) -> Iterator[Done]:
     network.write_pool({host.name: {"benito_cable_device": "wire0"} for host in hosts[:2]})
+    network.environment["BENITO_CABLE_TRANSPORTS"] = ",".join(WAYS)
     try:
         yield network.play("swapin", file)
         gone = network.play("swapout", file)
@@ -47,6 +48,7 @@ def ways(network: Network, hosts: list[Host], before: dict[str, dict[str, Any]],
         for host in hosts:
             assert not host.news(before[host.name])
     finally:
+        del network.environment["BENITO_CABLE_TRANSPORTS"]
         network.write_pool({host.name: {} for host in hosts})
 
 

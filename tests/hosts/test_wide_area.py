@@ -108,6 +108,7 @@ def test_cables_are_dialled_from_behind_the_router(network: Network, hosts: list
     # The site's host is the hub: it has more of the members, and dials all the same.
     names = ["by-ssh", "by-tcp"]
     file.write_text(topology(links, [node("a", 0, names), node("a2", 0, ["by-ssh"]), node("b", 1, names)]))
+    network.environment["BENITO_CABLE_TRANSPORTS"] = "tcp"
     try:
         done = network.play("swapin", file)
         assert done.code == 0, done.out
@@ -122,6 +123,7 @@ def test_cables_are_dialled_from_behind_the_router(network: Network, hosts: list
         assert wait_for(lambda: network.ssh(NAME, "a", "ping -c 1 -W 2 b-by-ssh && ping -c 1 -W 2 b-by-tcp").code == 0, 90)
     finally:
         gone = network.play("swapout", file)
+        del network.environment["BENITO_CABLE_TRANSPORTS"]
     assert gone.code == 0, gone.out
     for host in (amber, cedar):
         assert not host.news(before[host.name])

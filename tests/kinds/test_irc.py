@@ -63,11 +63,13 @@ def there(network: Network, hosts: list[Host], tmp_path: Path) -> Iterator[Done]
     file = tmp_path / "irc-physical.topdl"
     file.write_text(demo_text("embedded_pnode", "/srv/irc"))
     before = {host.name: host.listing() for host in hosts}
+    network.environment["BENITO_PHYSICAL_HOSTS"] = "true"
     up = network.play("swapin", file, "-e", "benito_shares=/srv/irc:/srv/irc:ro")
     try:
         yield up
     finally:
         gone = network.play("swapout", file)
+        del network.environment["BENITO_PHYSICAL_HOSTS"]
         news = {host.name: host.news(before[host.name]) for host in hosts}
         for host in hosts:
             host.run("rm", "-r", "/srv/irc")

@@ -57,10 +57,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kinds(network: Network, before: dict[str, dict[str, Any]], file: Path) -> Iterator[Done]:
-    network.environment["BENITO_PLATFORMS"] = PLATFORMS
+    lab = {"BENITO_PLATFORMS": PLATFORMS, "BENITO_PHYSICAL_HOSTS": "pnode-0002"}
+    network.environment.update(lab)
     yield network.play("swapin", file)
     network.play("swapout", file)
-    del network.environment["BENITO_PLATFORMS"]
+    for name in lab:
+        del network.environment[name]
 
 
 def unreached(network: Network, nodes: set[str] = frozenset(CODES)) -> list[str]:

@@ -134,7 +134,10 @@ def test_the_host_itself_is_a_node(lab: Lab, file: Path, tmp_path: Path) -> None
         computer("far", ["lan1"], PROCESS, attribute("benito:host", "host"), attribute("startup", "ping -c 2 -i 0.2 -W 5 host")),
     ]
     file.write_text(experiment(["lan0", "lan1"], nodes))
-    play = [*private, "ansible-playbook", "playbooks/swapin.yml", "-i", str(file)]
+    play = [*private, "ansible-playbook", "playbooks/swapin.yml", "-i", str(file), "-e", "benito_physical_hosts=true"]
+    refused = lab.play("swapin", file)
+    assert refused.code != 0 and hosts.read_text() == "127.0.0.1 localhost"
+    assert "benito:node_type may not be 'embedded_pnode' in a topology file" in refused.out and "BENITO_PHYSICAL_HOSTS" in refused.out
     done = lab.run(*play)
     assert done.code == 0, done.out
     assert {node: done.row(node)[3] for node in ("host", "r", "far")} == dict.fromkeys(("host", "r", "far"), "booted"), done.out
@@ -142,7 +145,7 @@ def test_the_host_itself_is_a_node(lab: Lab, file: Path, tmp_path: Path) -> None
     assert lab.run(*private, "ping", "-c", "1", "-W", "5", "far").code == 0
     again = lab.run(*play)
     assert (again.code, again.changed) == (0, 0), again.out
-    gone = lab.run(*private, "ansible-playbook", "playbooks/swapout.yml", "-i", str(file))
+    gone = lab.run(*private, "ansible-playbook", "playbooks/swapout.yml", *play[play.index("-i") :])
     assert gone.code == 0, gone.out
     assert hosts.read_text() == "127.0.0.1 localhost"
     assert set(lab.listing()["links"]) == links

@@ -85,10 +85,14 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def real(network: Network, hosts: list[Host], before: object, file: Path) -> Iterator[Done]:
     # Only the host whose switch is to be on the wire has to say how.
     network.write_pool({host.name: {"benito_cable_device": "wire0"} if host is hosts[0] else {} for host in hosts})
+    lab = {"BENITO_PHYSICAL_HOSTS": ",".join(host.name for host in hosts[1:]), "BENITO_PHYSICAL_INTERFACES": "wire0"}
+    network.environment.update(lab)
     try:
         yield network.play("swapin", file)
     finally:
         network.play("swapout", file)
+        for name in lab:
+            del network.environment[name]
         network.write_pool({host.name: {} for host in hosts})
 
 

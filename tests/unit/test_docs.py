@@ -54,7 +54,7 @@ def test_every_setting_and_attribute_has_a_row(generator: ModuleType) -> None:
     rows = [line.split(" | ")[0] for line in generator.PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     named_there = set(re.findall(r"`([^`]+)`", " ".join(rows)))
     settings = {s.name for s in SETTINGS}
-    attributes = {name for names, _places, _meaning in table() for name in names.split(", ")}
+    attributes = {name for names, _places, _meaning, _word in table() for name in names.split(", ")}
     assert settings <= named_there
     assert {name for name in attributes if name.removeprefix("benito:") not in settings} <= named_there
 

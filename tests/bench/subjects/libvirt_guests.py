@@ -148,7 +148,7 @@ def up(guests: Sequence[Guest], configs: Path, home: Path) -> float:
         python = ["-e", "ansible_python_interpreter=/usr/bin/python3"]
         began = time.monotonic()
         done = subprocess.run(
-            [*("ansible-playbook", "-i", "localhost,", "-c", "local"), *python, "-e", files, str(home / "play.yml")],
+            [*("ansible-playbook", "-c", "local"), *python, "-e", files, str(home / "play.yml")],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

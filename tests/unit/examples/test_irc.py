@@ -158,7 +158,7 @@ def test_the_target_is_what_one_word_says(tmp_path: Path, word: str, kind: str) 
     head, name, target = text.rpartition("<name>target</name>")
     file = tmp_path / "demo.topdl"
     file.write_text(head + name + target.replace("<value>process</value>", f"<value>{word}</value>", 1), encoding="utf-8")
-    plan = make_plan(str(file), {}, {})
+    plan = make_plan(str(file), {"physical_hosts": True}, {})
     kinds = {node.name: node.kind for node in plan.nodes}
     assert kinds.pop("target") == kind
     assert {kinds.pop(hive) for hive in ("hive-0", "hive-1")} == {"qemu"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import weakref
 
 import pytest
@@ -245,6 +246,27 @@ def test_a_machine_with_processes_inside_is_a_host_too(read):
     assert machine["ansible_ssh_common_args"].endswith("/machines_ssh_config")
 
 
+@pytest.mark.parametrize(
+    ("taken", "message"),
+    [
+        ("n-1", r"x\.topdl:\d+:\d+: node n-1 has the name of a host of the inventory"),
+        ("group:n-3", r"x\.topdl:\d+:\d+: node n-3 has the name of a group of the inventory"),
+        ("group:substrate_a_b", r"x\.topdl:\d+:\d+: substrate a\.b leads to the group substrate_a_b, which the inventory has already"),
+    ],
+)
+def test_no_node_is_called_as_what_the_operator_has(tmp_path, monkeypatch, taken, message):
+    """A file's node would be connected to in place of the operator's host, or together with a group of hosts."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    inventory = InventoryData()
+    dummy, colon, name = taken.rpartition(":")
+    inventory.add_group(name) if colon else inventory.add_host(name)
+    file = tmp_path / "x.topdl"
+    file.write_text(experiment())
+    with pytest.raises(AnsibleParserError, match=message):
+        inventory_loader.get("benito.testbed.topdl").parse(inventory, DataLoader(), str(file))
+    assert "vnode" not in inventory.groups
+
+
 def test_one_topology_at_a_time(read, tmp_path):
     inventory = read("x.topdl", experiment())
     with pytest.raises(AnsibleParserError, match=r"x\.topdl is in this inventory already"):
@@ -266,6 +288,8 @@ def test_what_is_taken(tmp_path):
         (tmp_path / name).write_text(content)
         assert plugin.verify_file(str(tmp_path / name)) is taken, name
     assert plugin.verify_file(str(tmp_path / "missing.topdl")) is False
+    os.mkfifo(tmp_path / "pipe.yml")
+    assert plugin.verify_file(str(tmp_path / "pipe.yml")) is False, "or it would be waited for"
 
 
 def test_many_notices_are_cut():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.benito.testbed.plugins.plugin_utils.attributes import ATTRIBUTES, check_attributes, find, table
+from ansible_collections.benito.testbed.plugins.plugin_utils.authority import BOTH, FILE, LAB
 from ansible_collections.benito.testbed.plugins.plugin_utils.diagnostics import Location
 from ansible_collections.benito.testbed.plugins.plugin_utils.formats.topdl import read_topdl
 from ansible_collections.benito.testbed.plugins.plugin_utils.settings import SETTINGS
@@ -169,8 +170,8 @@ def test_the_registry_has_no_name_twice() -> None:
 
 def test_every_setting_that_a_file_may_hold_is_registered() -> None:
     registered = {known.key for known in ATTRIBUTES if "topology" in known.places}
-    assert {setting.name for setting in SETTINGS if setting.shared} <= registered
-    assert not {setting.name for setting in SETTINGS if not setting.shared} & registered
+    assert {setting.name for setting in SETTINGS if setting.word.whose != LAB} <= registered
+    assert not {setting.name for setting in SETTINGS if setting.word.whose == LAB} & registered
 
 
 def test_the_table_says_where_and_what() -> None:
@@ -179,7 +180,7 @@ def test_the_table_says_where_and_what() -> None:
     assert rows["loss"][0] == "interface, substrate"
     assert "benito:partition, partition" in rows
     assert "benito:PartitionPass, benito:PackingPass" in rows
-    for name, (places, meaning) in rows.items():
-        assert places, name
+    for name, (places, meaning, word) in rows.items():
+        assert places and word.whose in (FILE, BOTH), name
         assert meaning.endswith("."), name
         assert "(" not in meaning.replace("(computed)", "").replace("(the file)", ""), name

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -132,8 +133,8 @@ def test_without_guests_or_with_mode_none_there_is_nothing():
 
 def test_addresses_of_the_lab():
     where = {"n0": 0, "n1": 1, "n2": 0}
-    control = controlled(names(3), where, attributes={"n2": {"benito:control_address": "192.0.2.7"}}, **LAB)
-    assert shown(control) == {"n0": "192.0.2.100", "n1": "192.0.2.101", "n2": "192.0.2.7"}
+    control = controlled(names(3), where, attributes={"n2": {"benito:control_address": "192.0.2.103"}}, **LAB)
+    assert shown(control) == {"n0": "192.0.2.100", "n1": "192.0.2.101", "n2": "192.0.2.103"}
     assert {number: (str(net.network), dotted(net.gateway)) for number, net in control.nets.items()} == {
         0: ("192.0.2.0/24", "192.0.2.1"),
         1: ("192.0.2.0/24", "192.0.2.1"),
@@ -168,12 +169,45 @@ def test_the_range_leaves_out_the_router():
 def test_the_map_of_a_lab_is_stronger_than_attributes():
     entry = {"n0": {"address": "192.0.2.9", "mac": "00:16:3E:00:00:09"}, "n1": "00-16-3e-00-00-0a"}
     config = resolve_settings("x", overrides={**LAB, "control_map": entry})
-    computers = tuple(Computer(n, attributes=(Attribute("benito:control_address", "192.0.2.8"),)) for n in ("n0", "n1"))
+    computers = tuple(Computer(n, attributes=(Attribute("benito:control_address", "192.0.2.103"),)) for n in ("n0", "n1"))
     nodes = assigned(interpret(Topology((), computers), config).nodes, config)
     assert [(dotted(n.control_address), n.control_mac) for n in nodes] == [
         ("192.0.2.9", "00:16:3e:00:00:09"),
-        ("192.0.2.8", "00:16:3e:00:00:0a"),
+        ("192.0.2.103", "00:16:3e:00:00:0a"),
     ]
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.7", "192.0.2.104", "192.0.2.255", "10.0.0.1"])
+def test_a_file_takes_no_address_of_the_lab_but_those_for_guests(address):
+    """The printer's, the router's or the name server's, which a guest would then answer for."""
+    with pytest.raises(TopologyError, match=r"n0 may not have .* in the lab's network: .*BENITO_CONTROL_ADDRESSES or BENITO_CONTROL_MAP"):
+        controlled(names(2), attributes={"n0": {"benito:control_address": address}}, **LAB)
+
+
+@pytest.mark.parametrize("mode", [{}, LAB])
+def test_a_file_takes_no_mac_that_a_maker_gave(mode):
+    with pytest.raises(TopologyError, match=r"n0 may not have the MAC 00:16:3e:00:00:01 on the control net: .*BENITO_CONTROL_MAP"):
+        controlled(names(2), attributes={"n0": {"benito:control_mac": "00-16-3E-00-00-01"}}, **mode)
+    controlled(names(2), attributes={"n0": {"benito:control_mac": "06-16-3E-00-00-01"}}, **mode)
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        (None, None),
+        ("public", None),
+        ("none", {"mode": "none", "networks": []}),
+        ("all", {"mode": "all", "networks": []}),
+        ("10.1.0.0/16, 192.0.2.0/24", {"mode": "networks", "networks": ["10.1.0.0/16", "192.0.2.0/24"]}),
+        (["10.1.0.0/16"], {"mode": "networks", "networks": ["10.1.0.0/16"]}),
+    ],
+)
+def test_the_document_says_what_guests_reach_beyond_their_host(said, field):
+    settings = resolve_settings("x", overrides={"control_egress": said})
+    machine = {"name": "n0", "control": {"mac": "02:00:00:00:00:01", "address": "", "tap": "bn2"}}
+    document = controlled(names(1)).document(0, "bn1", settings, [machine])
+    assert document.get("egress") == field and json.loads(json.dumps(document)) == document
+    assert "egress" not in controlled(names(1)).document(0, "bn1", settings, [])
 
 
 def test_dhcp_chooses_nothing():

@@ -58,6 +58,23 @@ def test_taken_over(name, value, found):
         ("control_map", ["a"]),
         ("control_mode", "bridged"),
         ("control_deadline", 0),
+        ("control_gateway", "169.254.1.1"),
+        ("control_gateway", "0.0.0.1"),
+        ("control_addresses", "127.0.0.1"),
+        ("control_pool", "168.0.0.0/7"),
+        ("control_networks", "169.254.0.0/16"),
+        ("control_networks", "172.16.0.0/12,0.0.0.0/0"),
+        ("control_networks", "172.16.0.1/12"),
+        ("control_egress", "some"),
+        ("control_egress", ""),
+        ("control_egress", "10.0.0.1/8"),
+        ("control_egress", "none,all"),
+        ("physical_networks", "127.0.0.0/8"),
+        ("cable_transports", "string"),
+        ("cable_vlans", "0-7"),
+        ("cable_vlans", "9-7"),
+        ("cable_vlans", "4095"),
+        ("adjacent_vars", "perhaps"),
     ],
 )
 def test_refused(name, value):
@@ -108,7 +125,6 @@ def test_a_file_that_is_no_map(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("control_mode", "bridge"),
         ("control_map", "/etc/passwd"),
         ("control_interface", "eth0"),
         ("control_addresses", "192.0.2.1"),
@@ -116,12 +132,14 @@ def test_a_file_that_is_no_map(tmp_path, text, message):
     ],
 )
 def test_what_is_the_labs_is_not_a_topologys(name, value):
-    with pytest.raises(TopologyError, match=r"may not (stand|be bridge) in a topology file: set it by BENITO_CONTROL_"):
+    with pytest.raises(TopologyError, match=r"may not stand in a topology file: set it by BENITO_CONTROL_"):
         resolve_settings("x", [Attribute(f"benito:{name}", value)])
 
 
 def test_what_a_file_may_not_say_is_not_written_into_one():
     found = resolve_settings("x", overrides={"control_mode": "bridge", "control_gateway": "192.0.2.1"})
     assert [a.name for a in as_attributes(found)] == ["benito:project", "benito:experiment"]
-    found = resolve_settings("x", overrides={"control_mode": "ports", "control_subnet": {1: "172.20.1.0/24"}})
-    assert resolve_settings("y", as_attributes(found)) == found
+    found = resolve_settings("x", overrides={"control_mode": "none", "control_subnet": {1: "172.20.1.0/24"}})
+    assert resolve_settings("x", as_attributes(found)) == found
+    beyond = {"control_mode": "ports", "control_subnet": "10.99.0.0/24", "cable": "udp", "control_pool": "10.98.0.0/16"}
+    assert [a.name for a in as_attributes(resolve_settings("x", overrides=beyond))] == ["benito:project", "benito:experiment"]

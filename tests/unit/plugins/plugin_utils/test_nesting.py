@@ -78,7 +78,7 @@ def test_a_machine_needs_a_control_net(planned):
 
 
 def test_a_physical_node_is_no_machine(planned):
-    plan = planned({"m": ({"benito:node_type": "physical"}, []), "p": (INSIDE, ["lan"])})
+    plan = planned({"m": ({"benito:node_type": "physical"}, []), "p": (INSIDE, ["lan"])}, physical_hosts=True)
     assert plan.carriers == ()
     assert [g["name"] for g in plan.document("pnode-0000")["guests"]] == ["m", "p"]
 

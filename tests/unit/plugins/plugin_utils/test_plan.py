@@ -99,6 +99,7 @@ def test_who_is_launched_and_who_is_not(planned):
         {n: ["l0"] for n in "abcd"},
         {"a": {"benito:node_type": "embedded_pnode"}, "b": {"benito:ghost": "true"}, "c": {"benito:node_type": "process"}},
         pool={"alpha": {}, "beta": {}},
+        physical_hosts="beta",
     )
     assert [(n.name, n.kind, n.launched) for n in plan.nodes] == [
         ("a", "physical", True),
@@ -199,9 +200,11 @@ def stripped(plan):
 
 @pytest.mark.parametrize("overrides", [{}, {"addressing": "emulab", "default_memory": 256, "project": "p"}, {"packing": 2}])
 def test_an_annotated_file_gives_the_same_plan(planned, tmp_path, overrides):
-    plan = planned(STAR, {"n-1": {"benito:node_type": "embedded_pnode"}, "n-2": {"benito:ghost": "yes"}}, **overrides)
+    plan = planned(STAR, {"n-1": {"benito:node_type": "embedded_pnode"}, "n-2": {"benito:ghost": "yes"}}, physical_hosts=True, **overrides)
     elsewhere = written(plan, tmp_path / "copy.topdl")
-    again = make_plan(elsewhere, {"state_dir": str(tmp_path / "elsewhere")})
+    # What is the lab's is not the file's to say, and neither are names that may be those of a running experiment.
+    lab = {"project": plan.settings.project, "experiment": "star", "physical_hosts": True}
+    again = make_plan(elsewhere, {"state_dir": str(tmp_path / "elsewhere"), **lab})
     assert stripped(again) == stripped(plan)
     assert write_topdl(annotate(again)) == write_topdl(annotate(plan))
 
@@ -214,6 +217,16 @@ def test_annotations_are_read_back(planned):
     assert found.addresses.control == plan.control.addresses
     assert found.addresses.control_networks == {0: plan.control.first.network}
     assert found.addresses.networks["l2"].prefix == 24
+
+
+@pytest.mark.parametrize("lab", [{"control_pool": "10.98.0.0/16"}, {"control_subnet": "192.168.77.0/24"}])
+def test_a_network_that_only_the_lab_allows_is_kept_too(planned, tmp_path, lab):
+    plan = planned(STAR, **lab)
+    assert read_embedding(annotate(plan)).addresses.control_networks == {0: plan.control.first.network}
+    copy = written(plan, tmp_path / "star.topdl")
+    assert make_plan(copy, {"state_dir": str(tmp_path / "elsewhere"), **lab}).control == plan.control
+    with pytest.raises(TopologyError, match="BENITO_CONTROL_NETWORKS"):
+        make_plan(copy, {"state_dir": str(tmp_path / "elsewhere")})
 
 
 def test_annotating_replaces_what_stood_there(planned):
@@ -329,7 +342,7 @@ def settled(lans, previous=NOTHING_EMBEDDED, **overrides):
 def test_any_annotated_topology_gives_the_same_plan(lans, style):
     plan = settled(lans, addressing=style)
     annotated = annotate(plan)
-    again = plan_topology("/x", annotated, resolve_settings("y", annotated.attributes))
+    again = plan_topology("/x", annotated, resolve_settings("x", annotated.attributes))
     assert stripped(again) == stripped(plan)
 
 

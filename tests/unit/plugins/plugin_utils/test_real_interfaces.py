@@ -20,6 +20,7 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.settings import res
 from ansible_collections.benito.testbed.plugins.plugin_utils.topology import Attribute, Computer, Interface, Substrate, Topology
 
 POOL = MappingProxyType({name: {"ansible_host": f"192.0.2.{n}", "benito_cable_device": "wire0"} for n, name in enumerate("xyz", 1)})
+LAB = MappingProxyType({"physical_hosts": True, "physical_interfaces": True, "cable_transports": "vxlan,ethernet", "cable_vlans": "1-99"})
 PHYSICAL = MappingProxyType({"benito:node_type": "embedded_pnode"})
 REAL = MappingProxyType({"benito:device": "eth9"})
 
@@ -38,7 +39,7 @@ class Bench:
 
     def __init__(self, path):
         self.path = path
-        self.overrides = {"state_dir": str(path / "state")}
+        self.overrides = {"state_dir": str(path / "state"), **LAB}
 
     def plan(self, *nodes, lans=MappingProxyType({}), pool=POOL, **overrides):
         used = dict.fromkeys(i.substrates[0] for dummy, dummy, *interfaces in nodes for i in interfaces)
@@ -230,7 +231,7 @@ def test_whoever_is_on_a_substrate_meets_all_others(processes, hosts):
         for name, attributes, lans, own in nodes
     ]
     topology = Topology(tuple(Substrate(lan) for lan in LANS), tuple(elements))
-    plan = plan_topology("x", topology, resolve_settings("x", (), {"state_dir": "/nonexistent"}))
+    plan = plan_topology("x", topology, resolve_settings("x", (), {"state_dir": "/nonexistent", **LAB}))
     for lan in LANS:
         members = [(node, i) for node in plan.nodes for i in node.interfaces if i.substrate == lan]
         wired = {node.pnode_number for node, i in members if i.real}

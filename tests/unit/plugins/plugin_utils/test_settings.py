@@ -98,7 +98,7 @@ VARIED = {
 
 def test_attributes_lead_back_to_the_same():
     found = resolve_settings("x", overrides={k: v for k, v in VARIED.items() if k != "authorized_keys"})
-    assert resolve_settings("other", as_attributes(found)) == found
+    assert resolve_settings("x", as_attributes(found), {"project": "p"}) == found
 
 
 def test_legal_name():
