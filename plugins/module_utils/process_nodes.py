@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import control_net, hosts_block, physical_nodes, process_files, vde
+from . import host_forwarding, hosts_block, physical_nodes, process_files, vde
 from .accounts import account
 from .errors import HostError
 from .guest import Guest, GuestError
@@ -280,7 +280,7 @@ def _look_at_host(around: Around, job: Job, hosts: process_files.Hosts) -> None:
     rundir = around.rundir
     if job.action == "none" and hosts_block.text(rundir.mark) != hosts.names(job.node.guest):
         job.action, job.reason = "reconfigure", "its names are not in the host's hosts file"
-    if job.action == "none" and control_net.forwarding() != "1":
+    if job.action == "none" and host_forwarding.lacking(rundir.root):
         job.action, job.reason = "reconfigure", "the host does not forward packets"
     try:
         lack = physical_nodes.missing(rundir.mark, job.node.guest)
@@ -301,7 +301,7 @@ def _tell_host(around: Around, kept: Mapping[str, Mapping[str, Any]], jobs: Sequ
     for job in jobs:
         if job.node.kind == PHYSICAL and not job.failure:
             hosts_block.put(rundir.root, rundir.mark, hosts.names(job.node.guest))
-            control_net.forward(rundir.root)
+            host_forwarding.forward(rundir.root)
 
 
 def _mend_host(rundir: RunDir, jobs: Sequence[Job]) -> None:
