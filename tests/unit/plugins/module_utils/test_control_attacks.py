@@ -43,7 +43,12 @@ BRIDGED = {
     "guests": [{"name": "a", "tap": "bntapa", "mac": GUEST, "address": "192.0.2.100"}],
 }
 LEASED = {**BRIDGED, "address": "", "prefix": 0, "subnet": "", "guests": [{**BRIDGED["guests"][0], "address": ""}]}
-KINDS = {"nat": (NAT, "172.20.5.2", "172.20.5.1"), "bridge": (BRIDGED, "192.0.2.100", "192.0.2.1"), "dhcp": (LEASED, "192.0.2.77", "192.0.2.1")}
+OFFERED = "192.0.2.77"
+KINDS = {
+    "nat": (NAT, "172.20.5.2", "172.20.5.1"),
+    "bridge": (BRIDGED, "192.0.2.100", "192.0.2.1"),
+    "dhcp": (LEASED, "192.0.2.77", "192.0.2.1"),
+}
 
 
 def ip(words: str) -> None:
@@ -323,7 +328,9 @@ def test_no_guest_gets_at_those_of_another_experiment(rundir: RunDir, own_networ
             second = RunDir("lab", "demo2", "lab.demo2", rundir.root)
             second.create()
             guest = {**NAT["guests"][1], "address": "172.20.6.2"}
-            theirs = ControlNet.from_options({**NAT, "bridge": "bn2", "address": "172.20.6.1", "guests": [guest], "egress": {"mode": "all"}})
+            theirs = ControlNet.from_options(
+                {**NAT, "bridge": "bn2", "address": "172.20.6.1", "guests": [guest], "egress": {"mode": "all"}}
+            )
             create(second, theirs)
             behind(first, 0, machine)
             behind(theirs, 0, other)
@@ -406,9 +413,7 @@ def test_no_control_net_takes_over_what_the_host_talks_to(
         ({"mac": "02:00:00:00:00:77"}, "the control MAC 02:00:00:00:00:77 of a is that of the interface up0"),
     ],
 )
-def test_no_guest_is_a_machine_of_the_labs(
-    rundir: RunDir, own_network: Run, tmp_path: Path, change: dict[str, str], message: str
-) -> None:
+def test_no_guest_is_a_machine_of_the_labs(rundir: RunDir, own_network: Run, tmp_path: Path, change: dict[str, str], message: str) -> None:
     servers = tmp_path / "resolv.conf"
     servers.write_text("nameserver 192.0.2.53\n")
 

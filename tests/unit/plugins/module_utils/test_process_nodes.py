@@ -668,7 +668,7 @@ def test_the_host_itself_is_a_node_and_afterwards_as_before(own_network: Run, be
         assert (results["p"]["state"], results["p"]["exit_status"], results["p"]["entry"]) == ("booted", 0, ""), results
         said = Path(f"{bench.rundir.guest('p')}/var/log/start_command.out").read_text()
         assert said.startswith(f"{bench.account}\n")
-        assert subprocess.run(["ping", "-c", "1", "-W", "3", "a"], capture_output=True, check=False).returncode == 0
+        assert subprocess.run(["ping", "-c", "1", "-W", "3", "a.demo.lab"], capture_output=True, check=False).returncode == 0
         assert bench.pings("a", "p")
         assert "10.99.7.0/24 via 10.99.0.2 dev bx0" in subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
         assert Path("/sys/class/net/bx0/ifalias").read_text().strip() == bench.rundir.mark
@@ -677,7 +677,7 @@ def test_the_host_itself_is_a_node_and_afterwards_as_before(own_network: Run, be
         # Somebody took the names away.
         hosts_block.drop(bench.rundir.root, bench.rundir.mark)
         assert bench.up(p, purge=False)["p"]["action"] == "reconfigure"
-        assert "10.99.0.2\ta-lan0" in hosts.read_text()
+        assert "10.99.0.2\ta-lan0.demo.lab a-0.demo.lab a.demo.lab\n" in hosts.read_text()
         bench.down("p")
         assert hosts.read_text() == before
         assert not os.path.exists("/sys/class/net/bx0")

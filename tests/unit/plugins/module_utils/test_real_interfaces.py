@@ -162,7 +162,7 @@ def test_it_is_the_node_s_and_afterwards_as_before(on_host: Callable[..., None],
         assert facts("real0") == before
         result = host.up(node)
         assert (result["state"], result["exit_status"], result.get("msg")) == ("booted", 0, None), result
-        assert pings("far-lan0") and far_pings("10.99.0.1")
+        assert pings("far-lan0.demo.lab") and far_pings("10.99.0.1")
         now = facts("real0")
         assert now["ipv4"] == ["10.99.0.1/24"] and now["address"] == before["address"]
         assert "10.99.7.0/24 via 10.99.0.2" in now["routes"]
