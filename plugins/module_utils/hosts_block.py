@@ -16,6 +16,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from .errors import HostError
 from .rundir import RunDir, host_lock
 
 HOSTS = "/etc/hosts"
@@ -30,7 +31,7 @@ OPEN = " (the file ended here without a newline)"
 
 
 def qualified(rundir: RunDir, names_by_address: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """Return the text of an experiment's block. Names that no host name can be are left out."""
+    """Return the text of an experiment's block. Names that no host name can be are left out. Raises HostError."""
     domain = f"{rundir.experiment}.{rundir.project}"
     if not (PART.match(rundir.experiment) and PART.match(rundir.project)):
         return ""
@@ -38,7 +39,10 @@ def qualified(rundir: RunDir, names_by_address: Iterable[tuple[str, Sequence[str
     for address, names in names_by_address:
         full = [f"{name}.{domain}" for name in names if PART.match(name) and len(name) + len(domain) < LONGEST]
         if full:
-            lines.append(f"{ipaddress.IPv4Address(address)}\t{' '.join(full)}\n")
+            try:
+                lines.append(f"{ipaddress.IPv4Address(address)}\t{' '.join(full)}\n")
+            except ValueError as error:
+                raise HostError(f"names of {full[0]}: {error}") from error
     return "".join(lines)
 
 
