@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import arp_probe, control_bridge, control_claims, host_forwarding, host_links, host_networks
 from .control_rules import PUBLIC, ControlGuest, Egress, guarded, label, routed
+from .guest import Guest
 from .host_links import CONTROL_GROUP, LinkError
 from .rundir import RunDir, existing, host_lock, read_json, remove, write_json
 
@@ -179,6 +180,21 @@ def needs(rundir: RunDir, net: ControlNet) -> list[str]:
     if outlived(rundir, net):
         todo.append("leftovers")
     return todo
+
+
+def check_in_force(rundir: RunDir, guests: Iterable[Guest]) -> None:
+    """Raise LinkError when a guest would get into the control net before the rules are in force that name it."""
+    record = read_json(f"{rundir.path}/control.json")
+    net = recorded(rundir)
+    reached = [guest for guest in guests if guest.control]
+    if net is None or not reached or not (net.guests or net.mode == "bridge"):
+        return
+    known = {(guest.tap, guest.mac) for guest in net.guests}
+    for guest in reached:
+        if guest.control and (guest.control.tap, guest.control.mac) not in known:
+            raise LinkError(f"the control net does not know {guest.name} by its interface and MAC: list it in control.guests")
+    if listing_all(net) != record.get("listing"):
+        raise LinkError("the rules of the control net are not in force: make it before its guests, as swapin does")
 
 
 def described(rundir: RunDir) -> dict[str, Any]:

@@ -8,13 +8,15 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import host_links
+from ansible_collections.benito.testbed.plugins.module_utils import guests, host_links
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import ControlNet, create, needs
+from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.host_links import LinkError
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
 
@@ -456,5 +458,48 @@ def test_an_address_that_is_in_use_is_not_given_away(rundir: RunDir, own_network
             subprocess.run(["nft", "delete", "table", "bridge", "bn12ab34cd"], check=True)
             with pytest.raises(LinkError, match="is in use"):
                 create(rundir, net)
+
+    own_network(check)
+
+
+def test_no_guest_gets_into_the_net_before_its_rules(
+    rundir: RunDir, own_network: Run, make_guest: Callable[..., Guest], around: Any
+) -> None:
+    def check() -> None:
+        with lab():
+            create(rundir, ControlNet.from_options(BRIDGED))
+            [known] = BRIDGED["guests"]
+            surroundings = replace(around, control={"bridge": "control0", "prefix": 24, "address": "192.0.2.1"})
+            pace = guests.Pace(1, 1.0)
+
+            def start(**control: str) -> None:
+                guests.started(surroundings, [make_guest(interfaces=0, control={**known, **control})], pace, check=False)
+
+            for control in ({"tap": "bntapx"}, {"mac": "02:00:00:00:00:99"}):
+                with pytest.raises(LinkError, match=r"list it in control\.guests"):
+                    start(**control)
+            subprocess.run(["nft", "flush", "chain", "bridge", "bn12ab34cd", "from_guest"], check=True)
+            with pytest.raises(LinkError, match="the rules of the control net are not in force"):
+                start()
+            assert host_links.ports("control0") == ["up0"]
+
+    own_network(check)
+
+
+def test_a_tap_is_isolated_before_it_is_up(own_network: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    run = host_links.run
+
+    def record(argv: Any, text: str | None = None) -> str:
+        said.extend([*(text or "").splitlines(), " ".join(argv)])
+        return run(argv, text)
+
+    def check() -> None:
+        monkeypatch.setattr(host_links, "run", record)
+        host_links.add_bridge("bn0", "172.20.5.1/24", "mark")
+        host_links.add_tap("bntap", "bn0", "mark")
+        assert host_links.is_attached("bntap", "bn0")
+        steps = [line for line in said if "bntap" in line and (" isolated " in line or line.split()[-1] == "up")]
+        assert [line.split()[-1] for line in steps] == ["on", "up"]
 
     own_network(check)
