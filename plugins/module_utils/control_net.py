@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import arp_probe, control_bridge, control_claims, host_forwarding, host_links, host_networks
+from . import arp_probe, control_bridge, control_claims, control_leases, host_forwarding, host_links, host_networks
 from .control_rules import PUBLIC, ControlGuest, Egress, guarded, label, routed
 from .guest import Guest
 from .host_links import CONTROL_GROUP, LinkError
@@ -306,6 +306,7 @@ def _load(rundir: RunDir, net: ControlNet) -> None:
     """Put the rules in force."""
     families = [family for family, wanted in (("inet", net.behind_host), ("bridge", bool(net.guests))) if wanted]
     text = "".join(f"table {family} {net.own_table}\ndelete table {family} {net.own_table}\n" for family in families) + rules(rundir, net)
+    text += control_leases.kept(rundir, net.bridge, net.own_table, net.guests, listing(net.own_table, "bridge"))
     # One transaction: the old tables go and the new ones come, or nothing happens.
     host_links.run(["nft", "-f", "-"], text)
     write_json(f"{rundir.path}/control.json", {"claim": net.claim, "rules": rules(rundir, net), "listing": listing_all(net)})
@@ -352,7 +353,7 @@ def listing_all(net: ControlNet) -> str:
     """Return what nft shows of the experiment's tables; nothing when one is missing."""
     families = [family for family, wanted in (("inet", net.behind_host), ("bridge", bool(net.guests))) if wanted]
     texts = [listing(net.own_table, family) for family in families]
-    return "".join(texts) if all(texts) else "gone"
+    return control_leases.without("".join(texts)) if all(texts) else "gone"
 
 
 def _is_up(name: str) -> bool:

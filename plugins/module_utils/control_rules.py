@@ -151,8 +151,8 @@ def _outside(bridge: str, egress: Egress, resolvers: tuple[str, ...]) -> list[st
 def guarded(mark: str, table: str, guests: tuple[ControlGuest, ...], protected: Iterable[str] = ()) -> str:
     """Return the table by which each guest speaks IPv4 and ARP with its own MAC and address alone; nothing when there are no guests.
 
-    Where the lab's DHCP server gives addresses only MACs are known: of the addresses, those of the ``protected`` are refused. No guest
-    is a DHCP server, speaks to a group or a VLAN, or hears what is for others.
+    Where the lab's DHCP server gives addresses they are learnt from its answers, but for those of the ``protected``. No guest is a DHCP
+    server, speaks to a group or a VLAN, or hears what is for others.
     """
     if not guests:
         return ""
@@ -169,6 +169,7 @@ def guarded(mark: str, table: str, guests: tuple[ControlGuest, ...], protected: 
         never = ", ".join([*NO_SENDER, *sorted(a for a in {*protected} if not _is_in(a, NO_SENDER))])
         sets.append(_set("leased", "iifname . ether saddr", (f'"{guest.tap}" . {guest.mac}' for guest in leased)))
         sets.append(f"set never {{ type ipv4_addr; flags interval; elements = {{ {never} }} }}")
+        sets += [f"set {lease_set(guest.mac)} {{ type ipv4_addr; size 16; flags dynamic,timeout; timeout 30d; }}" for guest in leased]
         rules.append("ether type ip udp sport 68 udp dport 67 iifname . ether saddr @leased jump requests")
     rules += [
         # A server of DHCP; groups and broadcasts, by which names are spoofed and routers elected; other roads than the lab's.
@@ -182,14 +183,14 @@ def guarded(mark: str, table: str, guests: tuple[ControlGuest, ...], protected: 
         rules.append("ether type ip iifname . ether saddr . ip saddr @sources accept")
         rules.append(f"ether type arp {ARP} iifname . arp saddr ether . arp saddr ip @sources accept")
     if leased:
-        rules.append("ether type ip iifname . ether saddr @leased ip saddr != @never accept")
-        rules.append(f"ether type arp {ARP} iifname . arp saddr ether @leased arp saddr ip != @never accept")
-        rules.append(f"ether type arp {ARP} iifname . arp saddr ether @leased arp saddr ip 0.0.0.0 accept")
+        owners = ", ".join(f'"{guest.tap}" : jump of_{lease_set(guest.mac)}' for guest in leased)
+        rules += ["ether type ip ip saddr @never drop", f"iifname vmap {{ {owners} }}"]
     lines = "\n    ".join([*rules, "drop"])
     declared = "\n  ".join(sets)
+    learn = "\n    ether type ip udp sport 67 udp dport 68 jump answers" if leased else ""
     return f"""table bridge {table} {{
   comment "{label(mark)}"
-  {declared}{_requests(leased)}
+  {declared}{_for_leased(leased)}
   chain from_guest {{
     {lines}
   }}
@@ -197,7 +198,7 @@ def guarded(mark: str, table: str, guests: tuple[ControlGuest, ...], protected: 
     type filter hook prerouting priority dstnat; policy accept;
     iifname @taps jump from_guest
   }}
-  chain to_guest {{
+  chain to_guest {{{learn}
     ether type {{ ip, arp }} oifname . ether daddr @readers accept
     ether type arp ether daddr ff:ff:ff:ff:ff:ff accept
     ether type ip ether daddr ff:ff:ff:ff:ff:ff udp sport 67 udp dport 68 accept
@@ -211,14 +212,35 @@ def guarded(mark: str, table: str, guests: tuple[ControlGuest, ...], protected: 
 """
 
 
-def _requests(leased: Iterable[ControlGuest]) -> str:
-    """Return the chain for what guests ask the lab's DHCP server: each for itself alone, so that none uses up the server's addresses."""
-    # Behind the 8 bytes of UDP and 28 of DHCP: the MAC of the client.
-    lines = [f'iifname "{guest.tap}" @th,288,48 != 0x{guest.mac.replace(":", "")} drop' for guest in leased]
-    if not lines:
+def lease_set(mac: str) -> str:
+    """Return the name of the set of addresses that the lab's DHCP server gave to a MAC."""
+    return f"lease_{mac.replace(':', '')}"
+
+
+def _for_leased(leased: Iterable[ControlGuest]) -> str:
+    """Return the chains for guests that ask the lab's DHCP server: each for itself alone, so that none uses up the server's addresses.
+
+    What the server answers says with which addresses a guest may speak.
+    """
+    asking, asked, answers, owners = [], [], [], []
+    for guest in leased:
+        name, number = lease_set(guest.mac), f"0x{guest.mac.replace(':', '')}"
+        # Behind the 8 bytes of UDP: at 28 the MAC of the client, at 16 the address that it gets.
+        asking.append(f'iifname "{guest.tap}" @th,288,48 != {number} drop')
+        asked.append(f'iifname "{guest.tap}" ip saddr @{name} accept')
+        answers.append(f'oifname "{guest.tap}" @th,288,48 {number} update @{name} {{ @th,192,32 timeout 30d }}')
+        arp = f"ether type arp {ARP} arp saddr ether {guest.mac} arp saddr ip"
+        allowed = [f"ether type ip ip saddr @{name} accept", f"{arp} 0.0.0.0 accept", f"{arp} @never drop", f"{arp} @{name} accept"]
+        owners.append((f"of_{name}", allowed))
+    if not owners:
         return ""
-    rules = "\n    ".join([*lines, "ip saddr 0.0.0.0 accept", "ip saddr != @never accept", "drop"])
-    return f"\n  chain requests {{\n    {rules}\n  }}"
+    requests = [*asking, "ip saddr 0.0.0.0 accept", "ip saddr @never drop", *asked, "drop"]
+    return "".join(_chain(name, lines) for name, lines in [("requests", requests), ("answers", answers), *owners])
+
+
+def _chain(name: str, lines: Iterable[str]) -> str:
+    body = "\n    ".join(lines)
+    return f"\n  chain {name} {{\n    {body}\n  }}"
 
 
 def _set(name: str, typeof: str, elements: Iterable[str]) -> str:

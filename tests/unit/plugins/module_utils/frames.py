@@ -57,9 +57,10 @@ def udp(source: int, target: int, data: bytes) -> bytes:
     return struct.pack("!HHHH", source, target, 8 + len(data), 0) + data
 
 
-def dhcp(client: str, said: bytes) -> bytes:
-    """A message of DHCP that speaks of a client's MAC, with a word by which a test knows it."""
-    return struct.pack("!BBBBIHH", 1, 1, 6, 0, 7, 0, 0) + bytes(16) + mac(client) + bytes(10) + bytes(192) + said
+def dhcp(client: str, said: bytes, given: str = "0.0.0.0") -> bytes:
+    """A message of DHCP that speaks of a client's MAC and an address for it, with a word by which a test knows it."""
+    address = ipaddress.IPv4Address(given).packed
+    return struct.pack("!BBBBIHH", 1, 1, 6, 0, 7, 0, 0) + bytes(4) + address + bytes(8) + mac(client) + bytes(10) + bytes(192) + said
 
 
 @contextlib.contextmanager

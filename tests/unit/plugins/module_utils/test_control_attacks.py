@@ -18,7 +18,7 @@ from ansible_collections.benito.testbed.plugins.module_utils import guests, host
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import ControlNet, create, needs
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.host_links import LinkError
-from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
+from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, write_json
 
 from .frames import ALL, arp, dhcp, elsewhere, ether, heard, inside, ipv4, tagged, tap, udp, wire
 
@@ -120,6 +120,8 @@ def test_what_a_guest_may_not_send_does_not_pass_its_tap(rundir: RunDir, own_net
             assert needs(rundir, net) == []
             host_links.add_tap("bntapa", net.bridge, rundir.mark)
             machine, line = tap("bntapa"), wire("lab0", there) if net.mode == "bridge" else wire(net.bridge)
+            if kind == "dhcp":
+                lend(line, machine, own)
             sent = frames(own, router)
             for frame in sent.values():
                 os.write(machine, frame)
@@ -140,6 +142,60 @@ def test_what_a_guest_may_not_send_does_not_pass_its_tap(rundir: RunDir, own_net
     own_network(check)
 
 
+def lend(line: Any, machine: int, *addresses: str, client: str = GUEST, target: str = GUEST) -> None:
+    """Let the lab's DHCP server answer the guest, or another one."""
+    for address in addresses:
+        answer = dhcp(client, b"it is yours", address)
+        line.send(
+            ether(target, ROUTER, 0x0800, ipv4("192.0.2.1", address if target == GUEST else "255.255.255.255", 17, udp(67, 68, answer)))
+        )
+        heard(machine, b"it is yours")
+
+
+@pytest.mark.parametrize("target", [GUEST, ALL])
+def test_a_guest_speaks_with_what_the_labs_server_gave_it(rundir: RunDir, own_network: Run, target: str) -> None:
+    def check() -> None:
+        with lab() as there:
+            net = ControlNet.from_options(LEASED)
+            create(rundir, net)
+            host_links.add_tap("bntapa", net.bridge, rundir.mark)
+            machine, line = tap("bntapa"), wire("lab0", there)
+
+            def passing() -> set[str]:
+                """Return the addresses with which the guest is heard, and those for which it answers."""
+                for last in range(70, 80):
+                    address = f"192.0.2.{last}"
+                    os.write(machine, ether(ROUTER, GUEST, 0x0800, ipv4(address, "192.0.2.1", 17, udp(7, 7, f"from {last}.".encode()))))
+                    os.write(machine, ether(ROUTER, GUEST, 0x0806, arp(2, GUEST, address, ROUTER, "192.0.2.1") + f"I am {last}.".encode()))
+                os.write(machine, ether(ALL, GUEST, 0x0806, arp(1, GUEST, "0.0.0.0", "00:00:00:00:00:00", OFFERED) + b"the last"))
+                passed = b"".join(heard(line, b"the last"))
+                return {word for last in range(70, 80) for word in (f"from {last}", f"I am {last}") if f"{word}.".encode() in passed}
+
+            assert passing() == set()
+            lend(line, machine, "192.0.2.75", client=OTHER, target=ALL)
+            lend(line, machine, "192.0.2.5")
+            assert passing() == set(), "what others get is theirs, and what is the host's stays so"
+            lend(line, machine, OFFERED, target=target)
+            assert passing() == {"from 77", "I am 77"}
+            assert needs(rundir, net) == [], "that it has an address is no change"
+            # It keeps it when the rules are made anew.
+            more = {"name": "b", "tap": "bntapb", "mac": OTHER}
+            create(rundir, ControlNet.from_options({**LEASED, "guests": [*LEASED["guests"], more]}))
+            assert passing() == {"from 77", "I am 77"}
+            # When they are lost it is what the guest says, unless somebody else has that address.
+            os.makedirs(f"{rundir.guest('a')}/io")
+            write_json(f"{rundir.guest('a')}/launch.json", {"name": "a", "kind": "qemu", "tap": "bntapa"})
+            for address, passes in (("192.0.2.78", {"from 78", "I am 78"}), ("192.0.2.1", set()), ("192.0.2.74", set())):
+                assert inside(there, "ip", "address", "replace", "192.0.2.74/24", "dev", "lab0") == 0
+                Path(f"{rundir.guest('a')}/io/state").write_text(f"boot\ncontrol-address {address}\n")
+                subprocess.run(["nft", "delete", "table", "bridge", net.table], check=True)
+                assert needs(rundir, net) == ["rules"]
+                create(rundir, net)
+                assert passing() == passes
+
+    own_network(check)
+
+
 def test_a_guest_asks_the_labs_server_for_itself_alone(rundir: RunDir, own_network: Run) -> None:
     def check() -> None:
         with lab() as there:
@@ -147,6 +203,7 @@ def test_a_guest_asks_the_labs_server_for_itself_alone(rundir: RunDir, own_netwo
             create(rundir, net)
             host_links.add_tap("bntapa", net.bridge, rundir.mark)
             machine, line = tap("bntapa"), wire("lab0", there)
+            lend(line, machine, OFFERED)
 
             def asks(client: str, source: str, words: bytes) -> None:
                 os.write(machine, ether(ALL, GUEST, 0x0800, ipv4(source, "255.255.255.255", 17, udp(68, 67, dhcp(client, words)))))
