@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .host_links import CONTROL_GROUP, NODE_GROUP, LinkError
+from .host_links import CONTROL_GROUP, NODE_GROUPS, LinkError
 
 # A packet with this mark is for a service of the experiment's own on this host: that service's table has looked at it already.
 ADMITTED = "0x62650001"
@@ -124,7 +124,7 @@ def routed(
   }}
   chain outside {{
     ct state established,related ct direction reply accept
-    oifgroup {{ {CONTROL_GROUP}, {NODE_GROUP} }} drop
+    oifgroup {{ {CONTROL_GROUP}, {NODE_GROUPS} }} drop
     {outside}
   }}
   chain postrouting {{

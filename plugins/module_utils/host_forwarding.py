@@ -16,7 +16,7 @@ import os
 from typing import Any
 
 from . import host_links
-from .host_links import AMONG_THEMSELVES, CONTROL_GROUP, LinkError
+from .host_links import CONTROL_GROUP, LAB_GROUP, NODE_GROUPS, LinkError
 from .processes import boot_id
 from .rundir import existing, host_lock, read_json, remove, write_json
 
@@ -77,7 +77,7 @@ def restore(root: str) -> bool:
 def rules(routing: list[str]) -> str:
     """Return the table. ``routing`` are interfaces that forwarded before: what arrives there goes where it went."""
     lines = ["meta nfproto != ipv4 accept", f"iifgroup {CONTROL_GROUP} accept", f"oifgroup {CONTROL_GROUP} accept"]
-    lines += [f"iifgroup {group} oifgroup {group} accept" for group in AMONG_THEMSELVES]
+    lines += [f"iifgroup {groups} oifgroup {groups} accept" for groups in (str(LAB_GROUP), NODE_GROUPS)]
     lines += [f'iifname "{name}" accept' for name in routing]
     # With br_netfilter, frames that a bridge of the host's passes on come by here.
     if host_links.setting("bridge/bridge-nf-call-iptables") == "1":

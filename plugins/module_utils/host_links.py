@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import struct
@@ -19,9 +20,10 @@ TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 TAP_HANDLE = 100
 # Groups of interfaces, by which one rule speaks of those of all experiments: bridges of control nets, to and from which the host forwards;
-# interfaces of nodes that are the host itself, and the bridge with the lab's own interface, which have to do with their like alone.
-CONTROL_GROUP, NODE_GROUP, LAB_GROUP = 25187, 25188, 25189
-AMONG_THEMSELVES = (NODE_GROUP, LAB_GROUP)
+# the bridge with the lab's own interface; and, one for each experiment, interfaces of nodes that are the host itself.
+CONTROL_GROUP, LAB_GROUP = 25187, 25189
+FIRST_NODE_GROUP, LAST_NODE_GROUP = 0x62000000, 0x62FFFFFF
+NODE_GROUPS = f"{FIRST_NODE_GROUP}-{LAST_NODE_GROUP}"
 
 
 class LinkError(HostError):
@@ -80,6 +82,11 @@ def is_attached(name: str, bridge: str) -> bool:
 def is_bridge(name: str) -> bool:
     """Tell whether a link is a bridge."""
     return os.path.isdir(f"/sys/class/net/{name}/bridge")
+
+
+def node_group(mark: str) -> int:
+    """Return the group of the interfaces that an experiment's nodes have in the host's own network."""
+    return FIRST_NODE_GROUP + int.from_bytes(hashlib.sha256(mark.encode()).digest()[:3], "big")
 
 
 def group(name: str) -> int:

@@ -14,7 +14,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import host_links, host_networks, real_interfaces
+from . import control_net, host_links, host_networks, real_interfaces
+from .control_rules import label
 from .guest import Guest
 from .host_networks import Used
 from .rundir import RunDir
@@ -65,8 +66,36 @@ def _way_in(device: str) -> str:
     return ""
 
 
+def _enclosure(mark: str) -> str:
+    """Return the table by which the host forwards among interfaces of the experiment's nodes, and not between them and others."""
+    group = host_links.node_group(mark)
+    return f"""table inet bp{group:08x} {{
+  comment "{label(mark)}"
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    iifgroup {group} oifgroup != {group} drop
+    oifgroup {group} iifgroup != {group} drop
+  }}
+}}
+"""
+
+
+def enclose(rundir: RunDir) -> None:
+    """Keep the experiment's networks apart from the host's own, and from those of others. Raises LinkError."""
+    name = f"bp{host_links.node_group(rundir.mark):08x}"
+    host_links.run(["nft", "-f", "-"], f"table inet {name}\ndelete table inet {name}\n{_enclosure(rundir.mark)}")
+
+
+def _enclosed(mark: str) -> bool:
+    group = host_links.node_group(mark)
+    shown = control_net.listing(f"bp{group:08x}")
+    return all(f"{way}group {group} {other}group != {group} drop" in shown for way, other in (("iif", "oif"), ("oif", "iif")))
+
+
 def missing(mark: str, guest: Guest) -> str:
-    """Say what is not as wanted of the node's real interfaces; empty when all is."""
+    """Say what is not as wanted of the node's real interfaces and of the rules around its networks; empty when all is."""
+    if not _enclosed(mark):
+        return "its networks are not kept apart from the host's"
     return next((lack for nic in guest.nics if nic.real and (lack := real_interfaces.missing(mark, nic, guest.routes))), "")
 
 
@@ -94,5 +123,9 @@ def mend(mark: str, guest: Guest, entry: Mapping[str, Any]) -> None:
 
 
 def let_go(mark: str, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Give back the real interfaces that no entry of the supervisor's list has."""
+    """Give back the real interfaces that no entry of the supervisor's list has, and the host when none is it."""
+    entries = list(entries)
     real_interfaces.keep(mark, [device for entry in entries for device in entry.get("devices", [])])
+    table = f"bp{host_links.node_group(mark):08x}"
+    if not any(entry["kind"] == "physical" for entry in entries) and control_net.listing(table):
+        control_net.delete_table(table)

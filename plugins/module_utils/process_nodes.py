@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import host_forwarding, hosts_block, physical_nodes, process_files, vde
+from . import host_forwarding, host_links, hosts_block, physical_nodes, process_files, vde
 from .accounts import account
 from .errors import HostError
 from .guest import Guest, GuestError
@@ -135,6 +135,8 @@ def entry(around: Around, node: Node, hosts: process_files.Hosts, boot: int) -> 
     told = repr([sorted(process_files.texts(guest, around.rundir).items()), around.authorized_keys, known])
     network: list[list[str]] = []
     for nic in guest.nics:
+        if node.kind == PHYSICAL:
+            network.append(["", f"link set dev {nic.device} group {host_links.node_group(around.rundir.mark)}"])
         address = f"{nic.address}/{nic.prefix} dev {nic.device}"
         network += [[f"address del {address}", f"address replace {address} brd +"], ["", f"link set dev {nic.device} up"]]
     network += [[f"route del {r.to} via {r.via} dev {r.device}", f"route replace {r.to} via {r.via} dev {r.device}"] for r in guest.routes]
@@ -303,6 +305,7 @@ def _tell_host(around: Around, kept: Mapping[str, Mapping[str, Any]], jobs: Sequ
     for job in jobs:
         if job.node.kind == PHYSICAL and not job.failure:
             hosts_block.put(rundir.root, rundir.mark, hosts.host_names(job.node.guest))
+            physical_nodes.enclose(rundir)
             host_forwarding.forward(rundir.root)
 
 

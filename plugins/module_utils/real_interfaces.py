@@ -94,7 +94,7 @@ def take(root: str, mark: str, device: str) -> None:
             raise LinkError(problem)
         if not owner(device):
             run(["ip", "link", "set", "dev", device, "alias", _remembered(mark, device)])
-        run(["ip", "link", "set", "dev", device, "group", str(host_links.NODE_GROUP)])
+        run(["ip", "link", "set", "dev", device, "group", str(host_links.node_group(mark))])
     for name, value in INTERFACE.items():
         host_links.change_setting(name.format(device), value)
 

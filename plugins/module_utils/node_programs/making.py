@@ -27,8 +27,6 @@ TUNSETIFF, TUNSETPERSIST, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x400454CB, 0x0002, 0
 SPARE = "/sys"
 # What every node's network is like: it forwards, answers for the interface asked and speaks for the address asked for, takes packets
 # from wherever they come, and neither gives nor takes hints about shorter ways.
-# The host forwards among interfaces of this group, see host_links. This program is copied to hosts alone.
-NODE_GROUP = 25188
 INTERFACE = {
     "ipv4/conf/{}/arp_ignore": "1",
     "ipv4/conf/{}/arp_announce": "2",
@@ -204,8 +202,6 @@ def build(entry: dict[str, Any], account: list[int], channel: socket.socket) -> 
     channel.recv(1)
     for device, mac, *dummy in entry["plugs"]:
         lines += [f"link set dev {device} address {mac}", f"link set dev {device} alias {os.environ.get('BENITO_MARK', '-')}"]
-        if entry["kind"] != "process":
-            lines.append(f"link set dev {device} group {NODE_GROUP}")
     run_ip(lines + [done for dummy, done in entry["network"]], channel.fileno())
 
 

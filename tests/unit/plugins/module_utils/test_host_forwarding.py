@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import host_forwarding, host_links, sweep
+from ansible_collections.benito.testbed.plugins.module_utils import host_forwarding, host_links, physical_nodes, sweep
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import ControlNet, create, needs
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, write_json
 
@@ -197,6 +197,30 @@ def test_what_an_earlier_boot_had_is_not_put_back(rundir: RunDir, own_network: R
 def test_interfaces_of_the_labs_net_have_to_do_with_their_like() -> None:
     text = host_forwarding.rules(["eth7"])
     assert f"iifgroup {host_links.CONTROL_GROUP} accept" in text
-    assert f"iifgroup {host_links.NODE_GROUP} oifgroup {host_links.NODE_GROUP} accept" in text
+    assert f"iifgroup {host_links.NODE_GROUPS} oifgroup {host_links.NODE_GROUPS} accept" in text
     assert 'iifname "eth7" accept' in text
     assert text.split()[-3:] == ["drop", "}", "}"]
+
+
+@pytest.mark.parametrize("router", [False, True])
+def test_networks_of_nodes_that_are_the_host_are_kept_apart(rundir: RunDir, own_network: Run, router: bool) -> None:
+    def check() -> None:
+        other = RunDir("lab", "demo2", "lab.demo2", rundir.root)
+        other.create()
+        with between() as ping:
+            write("all/forwarding", "1" if router else "0")
+            for experiment in (rundir, other):
+                physical_nodes.enclose(experiment)
+                host_forwarding.forward(rundir.root)
+            mine, theirs = (host_links.node_group(experiment.mark) for experiment in (rundir, other))
+            for left, right, forwarded in ((mine, mine, True), (mine, theirs, False), (mine, 0, False), (0, theirs, False), (0, 0, router)):
+                ip(f"link set left group {left}")
+                ip(f"link set right group {right}")
+                assert ping("left", "203.0.3.9") is forwarded, (left, right)
+                assert ping("left", "203.0.2.1")
+            physical_nodes.let_go(rundir.mark, [{"kind": "process"}])
+            sweep.sweep(sweep.find("lab", "demo2", rundir.root), rundir.root)
+            sweep.sweep(sweep.find("lab", "demo", rundir.root), rundir.root)
+            assert subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout == ""
+
+    own_network(check)

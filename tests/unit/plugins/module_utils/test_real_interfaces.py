@@ -59,7 +59,7 @@ def facts(device: str) -> dict[str, Any]:
         for path in sorted(Path(f"/proc/sys/net/{which}/conf/{device}").iterdir())
         if os.access(path, os.R_OK) and path.name not in ("stable_secret", "mc_forwarding", "forwarding")
     }
-    found = {key: link.get(key) for key in ("flags", "mtu", "ifalias", "promiscuity", "address", "master")}
+    found = {key: link.get(key) for key in ("flags", "mtu", "ifalias", "promiscuity", "address", "master", "group")}
     return {**found, "ipv4": host_links.inet(link), "routes": routes, **settings}
 
 
