@@ -6,8 +6,9 @@ In the modes ``nat`` and ``ports`` it is a bridge with a private subnet of its o
 with ``ports`` ports of the host lead to the guests' ssh. In ``bridge`` guests are in the lab's net (see control_bridge). In ``none``
 there is nothing. What an experiment has on the host is written into its record before it is made, and others are refused the same.
 
-The rules are those of least privilege: guests may speak to the outside with an address of the control net as source and to nothing on the
-host but its answers and ping; nobody outside and no other experiment reaches a guest; guests do not reach each other.
+The rules are those of least privilege: guests may speak to what ``egress`` says of the outside, with an address of the control net as
+source, and to nothing on the host but its answers and ping; nobody outside and no other experiment reaches a guest; guests do not reach
+each other.
 """
 
 from __future__ import annotations

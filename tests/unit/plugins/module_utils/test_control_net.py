@@ -247,6 +247,12 @@ BRIDGED = {
         ({**PORTS, "guests": [{**GUESTS[0], "address": ""}]}, "guest 'a' must have the name of a TAP"),
         ({**BRIDGED, "interface": "eth0;"}, "control.interface must be the name of a network interface"),
         ({**BRIDGED, "table": "bn 1"}, "control.table must be"),
+        ({**BRIDGED, "subnet": "192.0.2.1/24"}, "control.subnet: 192.0.2.1/24 has host bits set"),
+        ({**OPTIONS, "egress": {"mode": "some"}}, "control.egress.mode must be one of none, public, all, networks, not 'some'"),
+        ({**OPTIONS, "egress": {"mode": "networks"}}, "control.egress.networks must be given for the mode networks"),
+        ({**OPTIONS, "egress": {"mode": "all", "networks": ["10.0.0.0/8"]}}, "and for no other"),
+        ({**OPTIONS, "egress": {"mode": "networks", "networks": ["10.0.0.0/8 } accept"]}}, "control.egress.networks"),
+        ({**OPTIONS, "egress": {"mode": "networks", "networks": ["10.0.0.1/8"]}}, "control.egress.networks"),
     ],
 )
 def test_what_is_no_part_of_a_net_is_refused(options: dict[str, Any], message: str) -> None:
@@ -255,7 +261,8 @@ def test_what_is_no_part_of_a_net_is_refused(options: dict[str, Any], message: s
 
 
 def test_what_is_written_down_is_read_again(rundir: RunDir) -> None:
-    for options in (OPTIONS, PORTS, BRIDGED, {"mode": "none", "bridge": "bn1"}):
+    narrow = {**OPTIONS, "egress": {"mode": "networks", "networks": ["10.1.0.0/16", "10.0.0.0/16"]}}
+    for options in (OPTIONS, PORTS, BRIDGED, narrow, {"mode": "none", "bridge": "bn1"}):
         net = ControlNet.from_options(options)
         write_json(f"{rundir.path}/control.json", {"claim": net.claim})
         assert control_net.recorded(rundir) == net
