@@ -15,6 +15,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 
 from .guest import Guest
+from .host_networks import name_servers
 from .rundir import RunDir
 
 
@@ -109,13 +110,4 @@ def pack(files: Mapping[str, str | bytes]) -> bytes:
 
 def host_resolver() -> str:
     """Return a resolv.conf for guests: the host's name servers, less those that only the host itself can reach."""
-    for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                words = [line.split() for line in file]
-        except OSError:
-            continue
-        servers = [w[1] for w in words if len(w) > 1 and w[0] == "nameserver" and not w[1].startswith("127.") and ":" not in w[1]]
-        if servers:
-            return "".join(f"nameserver {server}\n" for server in servers[:3])
-    return ""
+    return "".join(f"nameserver {server}\n" for server in name_servers()[:3])
