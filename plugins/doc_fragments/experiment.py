@@ -78,7 +78,7 @@ options:
         type: int
         default: 0
       subnet:
-        description: The subnet, for people; the address and the prefix length say the same.
+        description: The subnet. For V(bridge) without a gateway it is the network that the guests' addresses must be in.
         type: str
       addressing:
         description: Whether the guests have the addresses that are given, or take the lab's by DHCP, for V(bridge) only.
@@ -98,6 +98,26 @@ options:
         type: list
         elements: int
         default: []
+      egress:
+        description:
+          - For V(nat) and V(ports), where guests may connect to. V(public) when it is not given.
+        type: dict
+        suboptions:
+          mode:
+            description:
+              - V(public) is the Internet without private, link-local (metadata of clouds), multicast and reserved networks.
+              - V(networks) are those of O(control.egress.networks) alone.
+              - With both, guests reach the name servers of the host at port 53.
+              - V(all) is whatever the host reaches, but for other control nets and nodes that are the host itself.
+              - With V(none) guests answer those that come to them, and begin nothing.
+            type: str
+            choices: [none, public, all, networks]
+            default: public
+          networks:
+            description: For the mode V(networks), the networks.
+            type: list
+            elements: str
+            default: []
       guests:
         description: The guests on this host, whose addresses nobody else may use. Without them nothing is said about senders.
         type: list

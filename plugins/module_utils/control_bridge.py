@@ -139,7 +139,7 @@ def take(root: str, wanted: str, deadline: int, mark: str) -> bool:
         watchdog = spawn(argv, mark=mark, log=f"{home(root)}/log", unit="benito-watchdog")
         write_json(f"{home(root)}/state.json", {**had, "watchdog": watchdog.to_record()})
         try:
-            _batch([f"link add name {BRIDGE} type bridge stp_state 0 forward_delay 0"])
+            _batch([f"link add name {BRIDGE} group {host_links.LAB_GROUP} type bridge stp_state 0 forward_delay 0"])
             _copy_settings(interface)
             _batch(taking(root, had))
         except (LinkError, OSError):

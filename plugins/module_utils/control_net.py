@@ -6,26 +6,25 @@ In the modes ``nat`` and ``ports`` it is a bridge with a private subnet of its o
 with ``ports`` ports of the host lead to the guests' ssh. In ``bridge`` guests are in the lab's net (see control_bridge). In ``none``
 there is nothing. What an experiment has on the host is written into its record before it is made, and others are refused the same.
 
-The rules are those of least privilege: guests may speak to the outside with an address of the control net as source and to nothing on the
-host but its answers and ping; nobody outside and no other experiment reaches a guest; guests do not reach each other.
+The rules are those of least privilege: guests may speak to what ``egress`` says of the outside, with an address of the control net as
+source, and to nothing on the host but its answers and ping; nobody outside and no other experiment reaches a guest; guests do not reach
+each other.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import control_bridge, host_links
-from .control_rules import ControlGuest, guarded, label, routed
-from .host_links import LinkError
-from .rundir import RunDir, existing, host_lock, read_json, remove, write_file, write_json
+from . import arp_probe, control_bridge, control_claims, control_leases, host_forwarding, host_links, host_networks
+from .control_rules import PUBLIC, ControlGuest, Egress, guarded, label, routed
+from .guest import Guest
+from .host_links import CONTROL_GROUP, LinkError
+from .rundir import RunDir, existing, host_lock, read_json, remove, write_json
 
-FORWARDING = "/proc/sys/net/ipv4/ip_forward"
-LISTENING = "0A"
 NAME = re.compile(r"[A-Za-z0-9]{1,15}\Z")
 DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}\Z")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
@@ -49,6 +48,8 @@ class ControlNet:
     deadline: int = 30
     span: tuple[int, ...] = ()
     guests: tuple[ControlGuest, ...] = ()
+    egress: Egress = PUBLIC
+    network: str = ""
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> ControlNet:
@@ -69,11 +70,17 @@ class ControlNet:
                 ipaddress.IPv4Interface(f"{address}/{prefix}")
             except ValueError as error:
                 raise LinkError(f"control: {error}") from error
+        network = str(options.get("subnet") or "")
+        try:
+            ipaddress.IPv4Network(network or "0.0.0.0/0")
+        except ValueError as error:
+            raise LinkError(f"control.subnet: {error}") from error
         span = tuple(int(port) for port in options.get("ports") or ())
         if span and not (len(span) == 2 and 1024 <= span[0] <= span[1] <= 65535):
             raise LinkError(f"control.ports must be the first and the last port of a range from 1024 to 65535, not {span}")
         guests = tuple(_guest(entry, mode, span) for entry in options.get("guests") or ())
-        return cls(bridge, address, prefix, mode, table, uplink, int(options.get("deadline") or 30), span, guests)
+        egress = Egress.from_options(options.get("egress"))
+        return cls(bridge, address, prefix, mode, table, uplink, int(options.get("deadline") or 30), span, guests, egress, network)
 
     @property
     def own_table(self) -> str:
@@ -96,6 +103,13 @@ class ControlNet:
         return ipaddress.IPv4Interface(self.interface).network
 
     @property
+    def range(self) -> ipaddress.IPv4Network | None:
+        """The network that the guests' addresses are in; None when it is the lab's DHCP server that knows it."""
+        if self.address:
+            return self.subnet
+        return ipaddress.IPv4Network(self.network) if self.network else None
+
+    @property
     def claim(self) -> dict[str, Any]:
         """What nobody else may have on this host (bridge mode: in this net), as JSON."""
         return {
@@ -108,6 +122,8 @@ class ControlNet:
             "deadline": self.deadline,
             "ports": list(self.span),
             "guests": [asdict(guest) for guest in self.guests],
+            "egress": self.egress.claim,
+            "subnet": self.network,
         }
 
 
@@ -127,8 +143,11 @@ def _guest(entry: Mapping[str, Any], mode: str, span: tuple[int, ...]) -> Contro
 
 def rules(rundir: RunDir, net: ControlNet) -> str:
     """Return the experiment's nftables tables."""
-    inet = routed(rundir.mark, net.bridge, net.subnet, net.guests) if net.behind_host else ""
-    return inet + guarded(rundir.mark, net.own_table, net.guests)
+    inet = ""
+    if net.behind_host:
+        inet = routed(rundir.mark, net.bridge, net.subnet, net.guests, net.egress, host_networks.name_servers())
+    leased = any(not guest.address for guest in net.guests)
+    return inet + guarded(rundir.mark, net.own_table, net.guests, control_claims.never_a_guests(net.address) if leased else ())
 
 
 def recorded(rundir: RunDir) -> ControlNet | None:
@@ -147,7 +166,7 @@ def needs(rundir: RunDir, net: ControlNet) -> list[str]:
         if control_bridge.needs(rundir.root, net.uplink):
             todo.append("bridge")
     elif net.behind_host:
-        if not host_links.exists(net.bridge):
+        if not host_links.exists(net.bridge) or host_links.group(net.bridge) != CONTROL_GROUP:
             todo.append("bridge")
         elif host_links.addresses(net.bridge) != [net.interface] or not _is_up(net.bridge):
             todo.append("address")
@@ -157,11 +176,26 @@ def needs(rundir: RunDir, net: ControlNet) -> list[str]:
             todo.append("record")
     elif record.get("claim") != net.claim or record.get("rules") != rules(rundir, net) or listing_all(net) != record.get("listing"):
         todo.append("rules")
-    if net.behind_host and forwarding() != "1":
+    if net.behind_host and host_forwarding.lacking(rundir.root):
         todo.append("forwarding")
     if outlived(rundir, net):
         todo.append("leftovers")
     return todo
+
+
+def check_in_force(rundir: RunDir, guests: Iterable[Guest]) -> None:
+    """Raise LinkError when a guest would get into the control net before the rules are in force that name it."""
+    record = read_json(f"{rundir.path}/control.json")
+    net = recorded(rundir)
+    reached = [guest for guest in guests if guest.control]
+    if net is None or not reached or not (net.guests or net.mode == "bridge"):
+        return
+    known = {(guest.tap, guest.mac) for guest in net.guests}
+    for guest in reached:
+        if guest.control and (guest.control.tap, guest.control.mac) not in known:
+            raise LinkError(f"the control net does not know {guest.name} by its interface and MAC: list it in control.guests")
+    if listing_all(net) != record.get("listing"):
+        raise LinkError("the rules of the control net are not in force: make it before its guests, as swapin does")
 
 
 def described(rundir: RunDir) -> dict[str, Any]:
@@ -194,37 +228,17 @@ def outlived(rundir: RunDir, net: ControlNet) -> list[str]:
 
 
 def check_free(rundir: RunDir, net: ControlNet) -> None:
-    """Raise LinkError when something the net needs is somebody else's on this host."""
+    """Raise LinkError when something the net needs is somebody else's on this host, or its own."""
     if net.behind_host:
-        _check_networks(rundir, net)
+        control_claims.check_network(net.subnet, net.bridge, rundir.mark)
     if net.mode == "bridge":
         control_bridge.check(rundir.root, net.uplink)
-        own = {address.split("/")[0] for link in host_links.links() for address in host_links.inet(link)}
-        for guest in net.guests:
-            if guest.address in own:
-                raise LinkError(f"the control address {guest.address} of {guest.name} is this host's own: choose another")
+    control_claims.check_guests(net.guests, net.range, net.address)
     for other in existing(rundir.root):
         theirs = None if other.mark == rundir.mark else recorded(other)
         if theirs:
             _check_claims(net, theirs, f"{other.project}/{other.experiment}")
-    used = _listening()
-    for guest in net.guests:
-        if guest.port in used:
-            raise LinkError(f"port {guest.port} of {guest.name} is a program's on this host: choose another range with control_ports")
-
-
-def _check_networks(rundir: RunDir, net: ControlNet) -> None:
-    for link in host_links.links():
-        if link["ifname"] == net.bridge:
-            continue
-        for address in host_links.inet(link):
-            other = ipaddress.IPv4Interface(address).network
-            if other.overlaps(net.subnet):
-                spare = f"172.31.{sum(rundir.mark.encode()) % 256}.0/24"
-                raise LinkError(
-                    f"the control net {net.subnet} overlaps with {other} of {link['ifname']} on this host: "
-                    f"choose another with control_subnet, for example {spare}"
-                )
+    control_claims.check_ports(net.guests)
 
 
 def _check_claims(net: ControlNet, theirs: ControlNet, owner: str) -> None:
@@ -248,9 +262,27 @@ def _check_claims(net: ControlNet, theirs: ControlNet, owner: str) -> None:
                     )
 
 
+def _check_unused(rundir: RunDir, net: ControlNet) -> None:
+    """Ask the lab's net whether somebody has an address that a guest is to get. Raises LinkError."""
+    if net.mode != "bridge" or not any(guest.address for guest in net.guests):
+        return
+    # Whoever has the host's own interface is found out before anything is asked.
+    check_free(rundir, net)
+    bridged = control_bridge.stands(rundir.root)
+    device = control_bridge.BRIDGE if bridged else control_bridge.uplink(rundir.root, net.uplink)
+    found = arp_probe.answered(device, {guest.address: guest.mac for guest in net.guests if guest.address})
+    for guest in net.guests:
+        if guest.address in found:
+            raise LinkError(
+                f"the control address {guest.address} of {guest.name} is in use: {found[guest.address]} answers for it; "
+                "choose another with control_addresses or control_map"
+            )
+
+
 def create(rundir: RunDir, net: ControlNet) -> None:
     """Bring the control net to what is wanted. In mode ``bridge`` somebody must confirm it, see control_bridge. Raises LinkError."""
     leftovers = outlived(rundir, net)
+    _check_unused(rundir, net)
     with host_lock(rundir.root):
         check_free(rundir, net)
         record = read_json(f"{rundir.path}/control.json")
@@ -268,22 +300,14 @@ def create(rundir: RunDir, net: ControlNet) -> None:
     if net.mode != "none":
         _load(rundir, net)
     if net.behind_host:
-        forward(rundir.root)
-
-
-def forward(root: str) -> None:
-    """Let the host forward packets."""
-    with host_lock(root):
-        if forwarding() != "1":
-            # Remembered for the last experiment that leaves this host.
-            write_file(f"{root}/ip_forward", forwarding().encode())
-            _set_forwarding("1")
+        host_forwarding.forward(rundir.root)
 
 
 def _load(rundir: RunDir, net: ControlNet) -> None:
     """Put the rules in force."""
     families = [family for family, wanted in (("inet", net.behind_host), ("bridge", bool(net.guests))) if wanted]
     text = "".join(f"table {family} {net.own_table}\ndelete table {family} {net.own_table}\n" for family in families) + rules(rundir, net)
+    text += control_leases.kept(rundir, net.bridge, net.own_table, net.guests, listing(net.own_table, "bridge"))
     # One transaction: the old tables go and the new ones come, or nothing happens.
     host_links.run(["nft", "-f", "-"], text)
     write_json(f"{rundir.path}/control.json", {"claim": net.claim, "rules": rules(rundir, net), "listing": listing_all(net)})
@@ -318,19 +342,6 @@ def delete_table(name: str) -> None:
     host_links.run(["nft", "delete", "table", *(name.split() if " " in name else ["inet", name])])
 
 
-def restore_forwarding(root: str) -> bool:
-    """Give the host its forwarding setting back when no experiment is left. True when something was done."""
-    remembered = f"{root}/ip_forward"
-    if not os.path.exists(remembered):
-        return False
-    with host_lock(root):
-        if existing(root) or not os.path.exists(remembered):
-            return False
-        with open(remembered, encoding="ascii") as file:
-            _set_forwarding(file.read().strip() or "0")
-        return remove(remembered)
-
-
 def listing(table: str, family: str = "inet") -> str:
     """Return what nft shows of a table; nothing when there is none."""
     try:
@@ -343,35 +354,8 @@ def listing_all(net: ControlNet) -> str:
     """Return what nft shows of the experiment's tables; nothing when one is missing."""
     families = [family for family, wanted in (("inet", net.behind_host), ("bridge", bool(net.guests))) if wanted]
     texts = [listing(net.own_table, family) for family in families]
-    return "".join(texts) if all(texts) else "gone"
-
-
-def _listening() -> set[int]:
-    """Return the TCP ports that programs of this host listen at."""
-    found = set()
-    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(path, encoding="ascii") as file:
-                lines = [line.split() for line in file.readlines()[1:]]
-        except OSError:
-            continue
-        found |= {int(words[1].rpartition(":")[2], 16) for words in lines if words[3] == LISTENING}
-    return found
+    return control_leases.without("".join(texts)) if all(texts) else "gone"
 
 
 def _is_up(name: str) -> bool:
     return any("UP" in link.get("flags", []) for link in host_links.links("dev", name))
-
-
-def forwarding() -> str:
-    """Return whether the host forwards packets, 1 or 0."""
-    with open(FORWARDING, encoding="ascii") as file:
-        return file.read().strip()
-
-
-def _set_forwarding(value: str) -> None:
-    try:
-        with open(FORWARDING, "w", encoding="ascii") as file:
-            file.write(value)
-    except OSError as error:
-        raise LinkError(f"cannot set net.ipv4.ip_forward to {value}: {error.strerror}; set it where this host is configured") from error

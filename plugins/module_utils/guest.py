@@ -118,6 +118,7 @@ class Guest:
     mounts: tuple[Mount, ...] = ()
     shares: tuple[Attached, ...] = ()
     dhcp: tuple[DhcpServer, ...] = ()
+    lab_routes: bool = False
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Guest:
@@ -198,6 +199,7 @@ class Guest:
             routes=tuple(entry for route in options.get("routes") or [] for entry in entries(route)),
             unreachable=tuple(network("unreachable", value) for value in options.get("unreachable") or []),
             plain_names={str(k): str(v) for k, v in (options.get("plain_names") or {}).items()},
+            lab_routes=options.get("lab_routes") is True,
             start_command=str(options.get("start_command") or ""),
             failure_action=str(options.get("failure_action") or "fatal"),
             mounts=tuple(

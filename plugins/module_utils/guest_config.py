@@ -12,9 +12,10 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from .guest import Guest
+from .host_networks import name_servers
 from .rundir import RunDir
 
 
@@ -24,7 +25,14 @@ def hosts_text(guest: Guest, rundir: RunDir, table: Sequence[Sequence[object]]) 
     Every interface bears ``node-substrate`` and ``node-index``. The plain name of a node stands once: on its first interface, or
     where ``plain_names`` says so, which the plan does for neighbours (Emulab's rule: the plain name leads over the shared link).
     """
-    lines = ["127.0.0.1\tlocalhost loghost"]
+    lines = ["127.0.0.1\tlocalhost loghost", *(f"{address}\t{' '.join(names)}" for address, names in host_names(guest, table))]
+    if guest.control and guest.control.address:
+        lines.append(f"{guest.control.address}\t{guest.name}.{rundir.experiment}.{rundir.project}")
+    return "\n".join(lines) + "\n"
+
+
+def host_names(guest: Guest, table: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[str]]]:
+    """Say which names each address of the experiment has for this guest."""
     nodes = {str(row[0]).lower() for row in table}
     for node, substrate, index, address in table:
         chosen = guest.plain_names.get(str(node))
@@ -33,10 +41,7 @@ def hosts_text(guest: Guest, rundir: RunDir, table: Sequence[Sequence[object]]) 
         aliases = [alias for alias in (f"{node}-{substrate}", f"{node}-{index}") if alias.lower() not in nodes]
         names = aliases + ([str(node)] if plain else [])
         if names:
-            lines.append(f"{address}\t{' '.join(names)}")
-    if guest.control and guest.control.address:
-        lines.append(f"{guest.control.address}\t{guest.name}.{rundir.experiment}.{rundir.project}")
-    return "\n".join(lines) + "\n"
+            yield str(address), names
 
 
 def config_files(
@@ -105,13 +110,4 @@ def pack(files: Mapping[str, str | bytes]) -> bytes:
 
 def host_resolver() -> str:
     """Return a resolv.conf for guests: the host's name servers, less those that only the host itself can reach."""
-    for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                words = [line.split() for line in file]
-        except OSError:
-            continue
-        servers = [w[1] for w in words if len(w) > 1 and w[0] == "nameserver" and not w[1].startswith("127.") and ":" not in w[1]]
-        if servers:
-            return "".join(f"nameserver {server}\n" for server in servers[:3])
-    return ""
+    return "".join(f"nameserver {server}\n" for server in name_servers()[:3])

@@ -19,6 +19,7 @@ from typing import Any, Callable
 
 from . import disks, host_links, qemu
 from .boot_state import read
+from .control_net import check_in_force
 from .errors import HostError
 from .guest import Guest
 from .guest_status import describe, diagnose, known, panic, plugged, unplugged
@@ -120,6 +121,8 @@ def started(around: Surroundings, guests: Sequence[Guest], pace: Pace, check: bo
             job.action, job.reason = "start", job.reason or "restart asked for"
     if check:
         return [result(around.rundir, job, ports) for job in jobs]
+    if around.control:
+        check_in_force(around.rundir, [job.guest for job in jobs if job.action in ("start", "reattach")])
     refuse_too_much(jobs)
     ended = [job for job in jobs if job.process and (restart or (job.action == "start" and keeps_files(around.rundir, job)))]
     with ThreadPoolExecutor(pace.window) as pool:

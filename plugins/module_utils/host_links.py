@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import struct
@@ -18,6 +19,11 @@ from .errors import HostError
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 TAP_HANDLE = 100
+# Groups of interfaces, by which one rule speaks of those of all experiments: bridges of control nets, to and from which the host forwards;
+# the bridge with the lab's own interface; and, one for each experiment, interfaces of nodes that are the host itself.
+CONTROL_GROUP, LAB_GROUP = 25187, 25189
+FIRST_NODE_GROUP, LAST_NODE_GROUP = 0x62000000, 0x62FFFFFF
+NODE_GROUPS = f"{FIRST_NODE_GROUP}-{LAST_NODE_GROUP}"
 
 
 class LinkError(HostError):
@@ -78,6 +84,20 @@ def is_bridge(name: str) -> bool:
     return os.path.isdir(f"/sys/class/net/{name}/bridge")
 
 
+def node_group(mark: str) -> int:
+    """Return the group of the interfaces that an experiment's nodes have in the host's own network."""
+    return FIRST_NODE_GROUP + int.from_bytes(hashlib.sha256(mark.encode()).digest()[:3], "big")
+
+
+def group(name: str) -> int:
+    """Return the group of a link; 0, which is that of all others, when there is no such link."""
+    try:
+        with open(f"/sys/class/net/{name}/netdev_group", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
 def ports(bridge: str) -> list[str]:
     """Return the ports of a bridge."""
     try:
@@ -99,9 +119,9 @@ def add_tap(name: str, bridge: str, mark: str) -> None:
         run(["ip", "tuntap", "add", "dev", name, "mode", "tap"])
         run(["ip", "link", "set", "dev", name, "alias", mark])
     disable_ipv6(name)
-    run(["ip", "link", "set", "dev", name, "master", bridge, "up"])
-    # Guests meet on the links of their topology; the control net leads to the host and no further.
-    run(["bridge", "link", "set", "dev", name, "isolated", "on"])
+    # Guests meet on the links of their topology; the control net leads to the host and no further: it is isolated before it is up.
+    steps = (f"master {bridge}", "type bridge_slave isolated on", "up")
+    run(["ip", "-batch", "-"], "".join(f"link set dev {name} {step}\n" for step in steps))
 
 
 def open_tap(name: str) -> int:
@@ -121,9 +141,11 @@ def add_bridge(name: str, address: str, mark: str) -> None:
     if exists(name) and alias(name) != mark:
         raise LinkError(f"there is an interface {name} already which is not ours: remove it or rename the experiment")
     if not exists(name):
-        run(["ip", "link", "add", "name", name, "type", "bridge", "stp_state", "0", "forward_delay", "0"])
+        run(["ip", "link", "add", "name", name, "group", str(CONTROL_GROUP), "type", "bridge", "stp_state", "0", "forward_delay", "0"])
         run(["ip", "link", "set", "dev", name, "alias", mark])
     disable_ipv6(name)
+    if group(name) != CONTROL_GROUP:
+        run(["ip", "link", "set", "dev", name, "group", str(CONTROL_GROUP)])
     for old in addresses(name):
         if old != address:
             run(["ip", "address", "del", old, "dev", name])

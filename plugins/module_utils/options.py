@@ -57,6 +57,13 @@ CONTROL_NET: dict[str, Any] = {
         "interface": {"type": "str", "default": ""},
         "deadline": {"type": "int", "default": 30},
         "ports": {"type": "list", "elements": "int", "default": []},
+        "egress": {
+            "type": "dict",
+            "options": {
+                "mode": {"type": "str", "choices": ["none", "public", "all", "networks"], "default": "public"},
+                "networks": {"type": "list", "elements": "str", "default": []},
+            },
+        },
         "guests": {
             "type": "list",
             "elements": "dict",

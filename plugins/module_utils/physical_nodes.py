@@ -11,79 +11,36 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
-import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from . import host_links, real_interfaces
+from . import control_net, host_links, host_networks, real_interfaces
+from .control_rules import label
 from .guest import Guest
+from .host_networks import Used
 from .rundir import RunDir
-
-
-@dataclass(frozen=True)
-class Used:
-    """Something of the host's: a network, and in words what it is."""
-
-    network: ipaddress.IPv4Network
-    what: str
 
 
 def used(mark: str) -> list[Used]:
     """Return what this host uses, besides what it has of the experiment with this mark."""
-    links = host_links.links()
-    ours = {link["ifname"] for link in links if link.get("ifalias") == mark} | {*real_interfaces.taken(mark)}
-    found = []
-    for link in links:
-        if link["ifname"] not in ours:
-            found += [Used(ipaddress.IPv4Interface(text).network, f"a network of {link['ifname']}") for text in host_links.inet(link)]
-    for route in json.loads(host_links.run(["ip", "-json", "-4", "route", "show", "table", "all"]) or "[]"):
-        if route.get("dev") in ours or route.get("type") in ("local", "broadcast", "multicast"):
-            continue
-        if route.get("gateway"):
-            found.append(Used(_network(route["gateway"]), f"its gateway {route['gateway']}"))
-        if route.get("dst") != "default":
-            found.append(Used(_network(route["dst"]), f"a route over {route.get('dev', 'no interface')}"))
-    found += [Used(_network(peer), f"its ssh connection with {peer}") for peer in ssh_peers()]
-    return [entry for entry in found if not entry.network.is_loopback]
-
-
-def ssh_peers() -> list[str]:
-    """Return the IPv4 addresses that the ssh connections we run below come from."""
-    found = set()
-    for words in _ssh_connections():
-        with contextlib.suppress(ValueError):
-            found.add(str(ipaddress.IPv4Address(words[0])))
-    return sorted(found)
-
-
-def _ssh_connections() -> list[list[str]]:
-    """Return the ssh connections we run below, in the words of sshd: their address and port, ours and our port."""
-    found, pid = [], os.getpid()
-    while pid > 1:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
-            for word in file.read().split(b"\0"):
-                if word.startswith(b"SSH_CONNECTION=") and word.count(b" ") > 2:
-                    found.append(word.partition(b"=")[2].decode(errors="replace").split())
-        try:
-            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-                pid = int(file.read().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            break
-    return found
-
-
-def _network(text: str) -> ipaddress.IPv4Network:
-    return ipaddress.IPv4Network(text)
+    ours = {*host_links.marked(mark), *real_interfaces.taken(mark)}
+    return host_networks.used(ours.__contains__)
 
 
 def conflict(rundir: RunDir, guest: Guest, host: Iterable[Used]) -> str:
     """Say why a node cannot be this host; empty when it can."""
     wanted = [(ipaddress.IPv4Interface(f"{nic.address}/{nic.prefix}").network, f"its network {nic.substrate}") for nic in guest.nics]
-    wanted += [(_network(route.to), "its route to it") for route in guest.routes]
+    wanted += [(ipaddress.IPv4Network(route.to), "its route to it") for route in guest.routes]
     for network, whose in wanted:
         if network.prefixlen == 0:
             return "it is the host itself, whose default route stays: leave the route to 0.0.0.0/0 out"
+        if host_networks.is_special(network):
+            return f"{network} ({whose}) is no network of machines, and it is the host itself: give the experiment other addresses"
+        if not (guest.lab_routes or host_networks.is_closed(network)):
+            return (
+                f"{network} ({whose}) is not private, and it is the host itself, which would lose its way there: "
+                "give the experiment private addresses, or have the lab allow it"
+            )
         for entry in host:
             if network.overlaps(entry.network):
                 return f"{network} ({whose}) overlaps {entry.network}, {entry.what} of this host: give the experiment other addresses"
@@ -99,7 +56,7 @@ def conflict(rundir: RunDir, guest: Guest, host: Iterable[Used]) -> str:
 
 def _way_in(device: str) -> str:
     """Say which ssh connection comes by an interface, though it has no address of its own; empty for none."""
-    for words in _ssh_connections():
+    for words in host_networks.ssh_connections():
         leads = any(word.endswith(f"%{device}") for word in words)
         with contextlib.suppress(host_links.LinkError):
             route = json.loads(host_links.run(["ip", "-json", "route", "get", words[0]]) or "[]")
@@ -109,8 +66,36 @@ def _way_in(device: str) -> str:
     return ""
 
 
+def _enclosure(mark: str) -> str:
+    """Return the table by which the host forwards among interfaces of the experiment's nodes, and not between them and others."""
+    group = host_links.node_group(mark)
+    return f"""table inet bp{group:08x} {{
+  comment "{label(mark)}"
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    iifgroup {group} oifgroup != {group} drop
+    oifgroup {group} iifgroup != {group} drop
+  }}
+}}
+"""
+
+
+def enclose(rundir: RunDir) -> None:
+    """Keep the experiment's networks apart from the host's own, and from those of others. Raises LinkError."""
+    name = f"bp{host_links.node_group(rundir.mark):08x}"
+    host_links.run(["nft", "-f", "-"], f"table inet {name}\ndelete table inet {name}\n{_enclosure(rundir.mark)}")
+
+
+def _enclosed(mark: str) -> bool:
+    group = host_links.node_group(mark)
+    shown = control_net.listing(f"bp{group:08x}")
+    return all(f"{way}group {group} {other}group != {group} drop" in shown for way, other in (("iif", "oif"), ("oif", "iif")))
+
+
 def missing(mark: str, guest: Guest) -> str:
-    """Say what is not as wanted of the node's real interfaces; empty when all is."""
+    """Say what is not as wanted of the node's real interfaces and of the rules around its networks; empty when all is."""
+    if not _enclosed(mark):
+        return "its networks are not kept apart from the host's"
     return next((lack for nic in guest.nics if nic.real and (lack := real_interfaces.missing(mark, nic, guest.routes))), "")
 
 
@@ -138,5 +123,9 @@ def mend(mark: str, guest: Guest, entry: Mapping[str, Any]) -> None:
 
 
 def let_go(mark: str, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Give back the real interfaces that no entry of the supervisor's list has."""
+    """Give back the real interfaces that no entry of the supervisor's list has, and the host when none is it."""
+    entries = list(entries)
     real_interfaces.keep(mark, [device for entry in entries for device in entry.get("devices", [])])
+    table = f"bp{host_links.node_group(mark):08x}"
+    if not any(entry["kind"] == "physical" for entry in entries) and control_net.listing(table):
+        control_net.delete_table(table)

@@ -23,8 +23,9 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 
+from . import hosts_block
 from .guest import Guest, Nic
-from .guest_config import hosts_text
+from .guest_config import host_names, hosts_text
 from .rundir import RunDir, passage, write_file
 
 ROUTES = """#!/bin/sh
@@ -55,20 +56,22 @@ class Hosts:
         self.rundir = rundir
         self.table = table
         self.directory = f"{rundir.path}/nodes/hosts"
-        self._known: dict[frozenset[tuple[str, str]], tuple[str, bytes]] = {}
+        self._known: dict[tuple[frozenset[tuple[str, str]], bool], tuple[str, bytes]] = {}
 
-    def path(self, guest: Guest) -> str:
-        """Return where the hosts file of a node is, or will be."""
-        return f"{self.directory}/{self._content(guest)[0]}"
+    def path(self, guest: Guest, on_host: bool = False) -> str:
+        """Return where the hosts file of a node is, or will be; that of a node in the host's own network has also the host's names."""
+        return f"{self.directory}/{self._content(guest, on_host)[0]}"
 
-    def names(self, guest: Guest) -> str:
-        """Return the lines of a node's hosts file that speak of the experiment."""
-        return "".join(self._content(guest)[1].decode().splitlines(keepends=True)[1:])
+    def host_names(self, guest: Guest) -> str:
+        """Return what the host's own hosts file is to say of the experiment, as seen by a node that is the host."""
+        return hosts_block.qualified(self.rundir, host_names(guest, self.table))
 
-    def _content(self, guest: Guest) -> tuple[str, bytes]:
-        key = frozenset(guest.plain_names.items())
+    def _content(self, guest: Guest, on_host: bool) -> tuple[str, bytes]:
+        key = frozenset(guest.plain_names.items()), on_host
         if key not in self._known:
             text = hosts_text(guest, self.rundir, self.table).encode()
+            if on_host:
+                text = hosts_block.foreign() + text.partition(b"\n")[2]
             self._known[key] = hashlib.sha256(text).hexdigest()[:16], text
         return self._known[key]
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import control_net, hosts_block, physical_nodes, process_files, vde
+from . import host_forwarding, host_links, hosts_block, physical_nodes, process_files, vde
 from .accounts import account
 from .errors import HostError
 from .guest import Guest, GuestError
@@ -131,14 +131,17 @@ def entry(around: Around, node: Node, hosts: process_files.Hosts, boot: int) -> 
     """Return what the supervisor is told about a node."""
     guest, home = node.guest, around.rundir.guest(node.guest.id)
     own = [[f"{home}/var", "/var/benito", True], [f"{home}/var", "/var/containers", True], [f"{home}/emulab", "/var/emulab", False]]
-    told = repr([sorted(process_files.texts(guest, around.rundir).items()), around.authorized_keys, hosts.path(guest)])
+    known = hosts.path(guest, on_host=node.kind == PHYSICAL)
+    told = repr([sorted(process_files.texts(guest, around.rundir).items()), around.authorized_keys, known])
     network: list[list[str]] = []
     for nic in guest.nics:
+        if node.kind == PHYSICAL:
+            network.append(["", f"link set dev {nic.device} group {host_links.node_group(around.rundir.mark)}"])
         address = f"{nic.address}/{nic.prefix} dev {nic.device}"
         network += [[f"address del {address}", f"address replace {address} brd +"], ["", f"link set dev {nic.device} up"]]
     network += [[f"route del {r.to} via {r.via} dev {r.device}", f"route replace {r.to} via {r.via} dev {r.device}"] for r in guest.routes]
     files = [
-        [hosts.path(guest), "/etc/hosts"],
+        [known, "/etc/hosts"],
         [f"{home}/hostname", "/etc/hostname"],
         [f"{directory(around.rundir)}/empty", "/etc/resolv.conf"],
     ]
@@ -157,7 +160,7 @@ def entry(around: Around, node: Node, hosts: process_files.Hosts, boot: int) -> 
         **({"devices": real} if (real := [nic.device for nic in guest.nics if nic.real]) else {}),
         "network": network,
         "mounts": [*own, [f"{home}/root", "/root", True], *([path, name, writable] for name, path, writable in around.shares)],
-        "files": files if node.kind == PROCESS else [],
+        "files": files if node.kind == PROCESS else files[:1],
         "command": guest.start_command,
         "limits": node.limits,
         "account": around.account,
@@ -278,9 +281,9 @@ def _prepare(around: Around, jobs: Sequence[Job], hosts: process_files.Hosts) ->
 def _look_at_host(around: Around, job: Job, hosts: process_files.Hosts) -> None:
     """See whether a node can be this host, and whether the host knows its names."""
     rundir = around.rundir
-    if job.action == "none" and hosts_block.text(rundir.mark) != hosts.names(job.node.guest):
+    if job.action == "none" and hosts_block.text(rundir.mark) != hosts.host_names(job.node.guest):
         job.action, job.reason = "reconfigure", "its names are not in the host's hosts file"
-    if job.action == "none" and control_net.forwarding() != "1":
+    if job.action == "none" and host_forwarding.lacking(rundir.root):
         job.action, job.reason = "reconfigure", "the host does not forward packets"
     try:
         lack = physical_nodes.missing(rundir.mark, job.node.guest)
@@ -288,6 +291,7 @@ def _look_at_host(around: Around, job: Job, hosts: process_files.Hosts) -> None:
             job.action, job.reason = "reconfigure", lack
         if job.action in ("start", "reconfigure"):
             job.failure = physical_nodes.conflict(rundir, job.node.guest, physical_nodes.used(rundir.mark))
+            job.failure = job.failure or hosts_block.known_otherwise(rundir.mark, hosts.host_names(job.node.guest))
     except HostError as error:
         job.failure = str(error)
 
@@ -300,8 +304,9 @@ def _tell_host(around: Around, kept: Mapping[str, Mapping[str, Any]], jobs: Sequ
     physical_nodes.let_go(rundir.mark, kept.values())
     for job in jobs:
         if job.node.kind == PHYSICAL and not job.failure:
-            hosts_block.put(rundir.root, rundir.mark, hosts.names(job.node.guest))
-            control_net.forward(rundir.root)
+            hosts_block.put(rundir.root, rundir.mark, hosts.host_names(job.node.guest))
+            physical_nodes.enclose(rundir)
+            host_forwarding.forward(rundir.root)
 
 
 def _mend_host(rundir: RunDir, jobs: Sequence[Job]) -> None:

@@ -20,7 +20,7 @@ from .host_links import LinkError, run
 from .node_programs.making import INTERFACE
 from .rundir import host_lock
 
-# The mark, whether it was up, the settings in their order, and the alias that it had.
+# The mark, whether it was up, the settings in their order and the group, and the alias that it had.
 _TAKEN = re.compile(r"(/.*?) was (up|down) ([0-9,-]*)(?: (.*))?", re.DOTALL)
 # What the kernel keeps of an alias, in bytes.
 _LONGEST = 255
@@ -94,6 +94,7 @@ def take(root: str, mark: str, device: str) -> None:
             raise LinkError(problem)
         if not owner(device):
             run(["ip", "link", "set", "dev", device, "alias", _remembered(mark, device)])
+        run(["ip", "link", "set", "dev", device, "group", str(host_links.node_group(mark))])
     for name, value in INTERFACE.items():
         host_links.change_setting(name.format(device), value)
 
@@ -121,12 +122,14 @@ def give_back(device: str) -> None:
     for name, value in zip(INTERFACE, found[3].split(",")):
         if value:
             host_links.change_setting(name.format(device), value)
+    group = found[3].split(",")[len(INTERFACE) :]
+    run(["ip", "link", "set", "dev", device, "group", group[0] if group else "0"])
     run(["ip", "link", "set", "dev", device, "alias", found[4] or ""])
 
 
 def _remembered(mark: str, device: str) -> str:
     """Return the alias that says whose an interface is, and what it is like now."""
-    settings = ",".join(host_links.setting(name.format(device)) for name in INTERFACE)
+    settings = ",".join([*(host_links.setting(name.format(device)) for name in INTERFACE), str(host_links.group(device))])
     alias = _alias(device)
     return f"{mark} was {'up' if _up(device) else 'down'} {settings}{f' {alias}' if alias else ''}"
 

@@ -15,6 +15,7 @@ from . import (
     control_bridge,
     control_net,
     guest_status,
+    host_forwarding,
     host_links,
     lifecycle,
     node_supervisor,
@@ -129,7 +130,7 @@ def sweep(remains: Remains, root: str) -> None:
     last: list[Callable[[], object]] = [
         *([partial(end_slice, remains.mark)] if remains.mark else []),
         *(partial(remove, rundir.path) for rundir in remains.directories),
-        partial(control_net.restore_forwarding, root),
+        partial(host_forwarding.restore, root),
         partial(control_bridge.release, root),
         partial(tun_node.restore, root),
     ]

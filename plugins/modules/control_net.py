@@ -12,15 +12,21 @@ short_description: The control net of an experiment on a host
 version_added: 0.1.0
 description:
   - Makes the net over which an experimenter reaches the guests of an experiment. It is never part of the topology.
-  - In mode V(nat) it is a bridge with a private subnet of its own and nftables rules. The host reaches every guest; guests reach the
-    outside through the host, masqueraded, each with its own address as source; nobody outside reaches a guest, guests reach no service of
-    the host, and they do not reach each other over it. In mode V(ports), ports of the host lead to the guests' ssh besides.
-  - It switches IPv4 forwarding on; M(benito.testbed.experiment) puts it back when the last experiment leaves the host.
+  - In mode V(nat) it is a bridge with a private subnet of its own and nftables rules. The host reaches every guest; guests reach
+    what O(control.egress) says through the host, masqueraded, each with its own address as source; nobody outside reaches a guest, guests
+    reach no service of the host, and they do not reach each other over it. In mode V(ports), ports of the host lead to the guests' ssh
+    besides.
+  - Guests that are listed in O(control.guests) send and get IPv4 and ARP for their own MAC and address alone, and serve no DHCP.
+  - It switches IPv4 forwarding on. If it was off, the table C(benito_forward) drops what is neither from nor to a control net.
+    M(benito.testbed.experiment) puts all settings back when the last experiment leaves the host.
   - In mode V(bridge) the host's interface is put into the bridge C(control0), which gets its MAC, addresses and routes in one step. A
     watchdog that was started before puts everything back unless this is confirmed in time. The action that belongs to this module connects
     to the host anew and confirms. All experiments of a host share the bridge; M(benito.testbed.experiment) gives the host
     its interface back, exactly as it was, when the last of them leaves.
   - What another experiment of this host has (a subnet, ports, addresses, MACs) is refused, and that experiment named.
+  - What the host itself uses is refused, too - a subnet with a name server, a gateway, a routed network or the machine that is logged in by
+    ssh, or one that is not private; an address or a MAC of such a machine. In mode V(bridge) the lab's net is asked whether an address is
+    in use before a guest gets it; check mode does not ask.
 extends_documentation_fragment:
   - benito.testbed.experiment
   - benito.testbed.experiment.control

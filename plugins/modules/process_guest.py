@@ -113,6 +113,12 @@ options:
         description: For other nodes, the substrate on which this node knows them by plain name, if not on their first interface.
         type: dict
         default: {}
+      lab_routes:
+        description:
+          - For V(physical) nodes, whether the lab allows networks and routes outside the private blocks in the host's own network.
+          - Without it a node that has one is refused, since the host would lose its way to the real one.
+        type: bool
+        default: false
       start_command:
         description: What the node's shell runs at each boot of the node.
         type: str
@@ -343,6 +349,7 @@ GUEST = {
     "interfaces": {"type": "list", "elements": "dict", "default": [], "options": NIC},
     "routes": {"type": "list", "elements": "dict", "default": [], "options": ROUTE},
     "plain_names": {"type": "dict", "default": {}},
+    "lab_routes": {"type": "bool", "default": False},
     "start_command": {"type": "str", "default": ""},
     "failure_action": {"type": "str", "choices": ["fatal", "nonfatal", "ignore"], "default": "fatal"},
     "limits": {"type": "dict", "options": LIMITS},

@@ -320,6 +320,8 @@ class Plan:
             "dhcp": [self._leases(i) for i in node.interfaces if i.dhcp == "server"],
             "start_command": node.start_command,
             "failure_action": node.failure_action,
+            # The plan has compared the networks of the node with these already.
+            **({"lab_routes": True} if node.kind == "physical" and self.settings.physical_networks else {}),
         }
 
     def _file_server(self, node: PlannedNode) -> str:

@@ -190,6 +190,22 @@ def test_status_tells_what_is_gone_and_nobody_speaks_for_another(lab: Lab, make:
         assert wait_for(lambda: lab.ssh(one.name, "a", "hostname").out.strip() == "a")
 
 
+def test_a_guest_reaches_the_internet_and_no_private_machine(lab: Lab, make: Any) -> None:
+    places = {"203.0.113.9": True, "169.254.169.254": False, "10.9.9.9": False, "192.168.1.1": False}
+    for address in places:
+        assert lab.world.run("ip", "address", "add", f"{address}/32", "dev", "lo").code == 0
+    try:
+        one = make("outward", "a")
+        up = one.play("swapin")
+        assert up.code == 0, up.out
+        for address, reached in {OUTSIDE: True, **places}.items():
+            assert (lab.ssh(one.name, "a", f"ping -c 1 -W 2 {address}").code == 0) is reached, address
+            assert lab.run("ping", "-c", "1", "-W", "2", address).code == 0
+    finally:
+        for address in places:
+            lab.world.run("ip", "address", "del", f"{address}/32", "dev", "lo")
+
+
 def test_the_kind_may_change(lab: Lab, make: Any) -> None:
     one = make("changing", "a")
     for options in ({}, BRIDGE, {"control_mode": "ports"}, {"control_mode": "none"}, {}):

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import control_net, host_links
+from ansible_collections.benito.testbed.plugins.module_utils import control_net, host_forwarding, host_links
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import ControlNet, check_free, create, needs, rules, tables
+from ansible_collections.benito.testbed.plugins.module_utils.control_rules import Egress
 from ansible_collections.benito.testbed.plugins.module_utils.host_links import LinkError
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, write_json
 
@@ -63,9 +64,10 @@ def test_what_is_no_net_is_refused(change: dict[str, Any]) -> None:
 
 def test_the_rules_speak_of_this_net_alone() -> None:
     here = RunDir("lab", "demo", "lab.demo", "/srv/b")
-    text = rules(here, NET)
-    assert text == rules(here, NET)
-    assert text != rules(RunDir("lab", "demo2", "lab.demo", "/srv/b"), NET)
+    net = ControlNet(NET.bridge, NET.address, NET.prefix, egress=Egress("all"))
+    text = rules(here, net)
+    assert text == rules(here, net)
+    assert text != rules(RunDir("lab", "demo2", "lab.demo", "/srv/b"), net)
     assert set(re.findall(r'[io]ifname (?:!= )?"(\w+)"', text)) == {NET.bridge}
     assert set(re.findall(r"\d+\.\d+\.\d+\.\d+\S*", text)) == {"172.20.5.0/24"}
     # What is not accepted before is dropped: from the guests to the host, to the guests, and from them to the outside.
@@ -77,7 +79,7 @@ def test_the_rules_speak_of_this_net_alone() -> None:
 
 def test_made_and_found_as_wanted(rundir: RunDir, own_network: Run) -> None:
     def inside() -> None:
-        Path(control_net.FORWARDING).write_text("0")
+        Path(host_forwarding.FORWARDING).write_text("0")
         assert needs(rundir, NET) == ["bridge", "rules", "forwarding"]
         create(rundir, NET)
         assert needs(rundir, NET) == []
@@ -96,7 +98,7 @@ def test_what_was_meddled_with_is_noticed_and_mended(rundir: RunDir, own_network
             "bridge": lambda: ip(f"link delete {NET.bridge}"),
             "address": lambda: ip(f"address add 172.20.9.1/24 dev {NET.bridge}"),
             "rules": lambda: nft(f"flush chain inet {NET.bridge} forward"),
-            "forwarding": lambda: Path(control_net.FORWARDING).write_text("0"),
+            "forwarding": lambda: Path(host_forwarding.FORWARDING).write_text("0"),
         }
         for what, meddle in meddling.items():
             meddle()
@@ -191,27 +193,27 @@ def test_the_longest_names_that_are_allowed(root: str, own_network: Run) -> None
 
 def test_forwarding_is_given_back_by_the_last_to_leave(rundir: RunDir, own_network: Run) -> None:
     def inside() -> None:
-        forwarding = Path(control_net.FORWARDING)
+        forwarding = Path(host_forwarding.FORWARDING)
         forwarding.write_text("0")
         create(rundir, NET)
         assert forwarding.read_text() == "1\n"
-        assert control_net.restore_forwarding(rundir.root) is False
+        assert host_forwarding.restore(rundir.root) is False
         assert forwarding.read_text() == "1\n"
         os.unlink(f"{rundir.path}/experiment.json")
-        assert control_net.restore_forwarding(rundir.root) is True
+        assert host_forwarding.restore(rundir.root) is True
         assert forwarding.read_text() == "0\n"
-        assert control_net.restore_forwarding(rundir.root) is False
+        assert host_forwarding.restore(rundir.root) is False
 
     own_network(inside)
 
 
 def test_forwarding_that_was_on_before_stays_on(rundir: RunDir, own_network: Run) -> None:
     def inside() -> None:
-        forwarding = Path(control_net.FORWARDING)
+        forwarding = Path(host_forwarding.FORWARDING)
         forwarding.write_text("1")
         create(rundir, NET)
         os.unlink(f"{rundir.path}/experiment.json")
-        assert control_net.restore_forwarding(rundir.root) is False
+        assert host_forwarding.restore(rundir.root) is False
         assert forwarding.read_text() == "1\n"
 
     own_network(inside)
@@ -245,6 +247,12 @@ BRIDGED = {
         ({**PORTS, "guests": [{**GUESTS[0], "address": ""}]}, "guest 'a' must have the name of a TAP"),
         ({**BRIDGED, "interface": "eth0;"}, "control.interface must be the name of a network interface"),
         ({**BRIDGED, "table": "bn 1"}, "control.table must be"),
+        ({**BRIDGED, "subnet": "192.0.2.1/24"}, "control.subnet: 192.0.2.1/24 has host bits set"),
+        ({**OPTIONS, "egress": {"mode": "some"}}, "control.egress.mode must be one of none, public, all, networks, not 'some'"),
+        ({**OPTIONS, "egress": {"mode": "networks"}}, "control.egress.networks must be given for the mode networks"),
+        ({**OPTIONS, "egress": {"mode": "all", "networks": ["10.0.0.0/8"]}}, "and for no other"),
+        ({**OPTIONS, "egress": {"mode": "networks", "networks": ["10.0.0.0/8 } accept"]}}, "control.egress.networks"),
+        ({**OPTIONS, "egress": {"mode": "networks", "networks": ["10.0.0.1/8"]}}, "control.egress.networks"),
     ],
 )
 def test_what_is_no_part_of_a_net_is_refused(options: dict[str, Any], message: str) -> None:
@@ -253,7 +261,8 @@ def test_what_is_no_part_of_a_net_is_refused(options: dict[str, Any], message: s
 
 
 def test_what_is_written_down_is_read_again(rundir: RunDir) -> None:
-    for options in (OPTIONS, PORTS, BRIDGED, {"mode": "none", "bridge": "bn1"}):
+    narrow = {**OPTIONS, "egress": {"mode": "networks", "networks": ["10.1.0.0/16", "10.0.0.0/16"]}}
+    for options in (OPTIONS, PORTS, BRIDGED, narrow, {"mode": "none", "bridge": "bn1"}):
         net = ControlNet.from_options(options)
         write_json(f"{rundir.path}/control.json", {"claim": net.claim})
         assert control_net.recorded(rundir) == net

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.benito.testbed.plugins.module_utils import guest_config
+from ansible_collections.benito.testbed.plugins.module_utils import host_networks
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.guest_config import config_files, host_resolver, hosts_text, pack
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
@@ -190,13 +190,13 @@ def test_name_servers_that_a_guest_can_reach(monkeypatch: pytest.MonkeyPatch, tm
             raise FileNotFoundError(name)
         return path.open(**more)
 
-    monkeypatch.setattr(guest_config, "open", other_open, raising=False)
+    monkeypatch.setattr(host_networks, "open", other_open, raising=False)
     assert host_resolver() == wanted
 
 
 def test_behind_a_local_resolver_stand_the_real_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     texts = {"/etc/resolv.conf": "nameserver 127.0.0.53\n", "/run/systemd/resolve/resolv.conf": "nameserver 192.0.2.7\n"}
-    monkeypatch.setattr(guest_config, "open", lambda name, **dummy: io.StringIO(texts[name]), raising=False)
+    monkeypatch.setattr(host_networks, "open", lambda name, **dummy: io.StringIO(texts[name]), raising=False)
     assert host_resolver() == "nameserver 192.0.2.7\n"
 
 

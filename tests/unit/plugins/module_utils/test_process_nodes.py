@@ -668,7 +668,7 @@ def test_the_host_itself_is_a_node_and_afterwards_as_before(own_network: Run, be
         assert (results["p"]["state"], results["p"]["exit_status"], results["p"]["entry"]) == ("booted", 0, ""), results
         said = Path(f"{bench.rundir.guest('p')}/var/log/start_command.out").read_text()
         assert said.startswith(f"{bench.account}\n")
-        assert subprocess.run(["ping", "-c", "1", "-W", "3", "a"], capture_output=True, check=False).returncode == 0
+        assert subprocess.run(["ping", "-c", "1", "-W", "3", "a.demo.lab"], capture_output=True, check=False).returncode == 0
         assert bench.pings("a", "p")
         assert "10.99.7.0/24 via 10.99.0.2 dev bx0" in subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
         assert Path("/sys/class/net/bx0/ifalias").read_text().strip() == bench.rundir.mark
@@ -677,11 +677,61 @@ def test_the_host_itself_is_a_node_and_afterwards_as_before(own_network: Run, be
         # Somebody took the names away.
         hosts_block.drop(bench.rundir.root, bench.rundir.mark)
         assert bench.up(p, purge=False)["p"]["action"] == "reconfigure"
-        assert "10.99.0.2\ta-lan0" in hosts.read_text()
+        assert "10.99.0.2\ta-lan0.demo.lab a-0.demo.lab a.demo.lab\n" in hosts.read_text()
         bench.down("p")
         assert hosts.read_text() == before
         assert not os.path.exists("/sys/class/net/bx0")
         assert bench.infos()["a"]["pid"]
+
+    in_a_host_of_its_own(own_network, bench, tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("address", "to", "said"),
+    [
+        ("10.99.0.1", "8.8.8.0/24", "8.8.8.0/24 (its route to it) is not private"),
+        ("10.99.0.1", "1.0.0.0/8", "1.0.0.0/8 (its route to it) is not private"),
+        ("10.99.0.1", "0.0.0.0/1", "is no network of machines"),
+        ("10.99.0.1", "169.254.169.254/32", "is no network of machines"),
+        ("10.99.0.1", "127.0.0.53/32", "is no network of machines"),
+        ("8.8.8.1", "10.99.7.0/24", "8.8.8.0/24 (its network lan0) is not private"),
+        ("10.99.0.1", "10.9.0.0/16", "overlaps 10.9.9.53/32, its name server 10.9.9.53 of this host"),
+        ("10.99.0.1", "192.0.2.1/32", "overlaps 192.0.2.0/24, a network of dummy0"),
+    ],
+)
+def test_a_host_does_not_lose_its_way(own_network: Run, bench: Bench, tmp_path: Path, address: str, to: str, said: str) -> None:
+    servers = tmp_path / "resolv.conf"
+    servers.write_text("nameserver 10.9.9.53\n")
+
+    def test(hosts: Path) -> None:
+        subprocess.run(["mount", "--bind", str(servers), "/etc/resolv.conf"], check=True)
+        routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
+        node = physical(routes=[{"to": to, "via": "10.99.0.2", "device": "bx0"}])
+        node["interfaces"][0]["address"] = address
+        result = bench.up(node)["p"]
+        assert result["failed"] and said in result["msg"], result
+        assert subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout == routes
+        allowed = bench.up({**node, "lab_routes": True}, check=True)["p"]
+        assert bool(allowed.get("failed")) is ("not private" not in said), allowed
+
+    in_a_host_of_its_own(own_network, bench, tmp_path, test)
+
+
+def test_the_host_keeps_its_own_names(own_network: Run, bench: Bench, tmp_path: Path) -> None:
+    def test(hosts: Path) -> None:
+        hosts.write_text("127.0.0.1 localhost\n192.0.2.9 mirror p.demo.lab\n")
+        result = bench.up(physical())["p"]
+        assert result["failed"] and "the name p.demo.lab is that of 192.0.2.9 in /etc/hosts" in result["msg"], result
+        hosts.write_text("127.0.0.1 localhost\n192.0.2.9 mirror\n")
+        up = bench.up(physical(start_command="cat /etc/hosts"))
+        assert up["p"]["state"] == "booted", up
+        names = {word: line.split()[0] for line in hosts.read_text().splitlines()[1:] for word in line.split()[1:] if line[0] != "#"}
+        assert names["mirror"] == "192.0.2.9"
+        assert all(name.endswith(".demo.lab") for name in names if name not in ("mirror", "localhost")), names
+        # What the node's own programs see has both.
+        said = Path(f"{bench.rundir.guest('p')}/var/log/start_command.out").read_text()
+        assert "192.0.2.9 mirror" in said
+        assert "p-lan0" in said.split()
 
     in_a_host_of_its_own(own_network, bench, tmp_path, test)
 

@@ -21,8 +21,8 @@ import pytest
 from ansible_collections.benito.testbed.plugins.module_utils import (
     control_bridge,
     host_links,
+    host_networks,
     node_supervisor,
-    physical_nodes,
     process_nodes,
     real_interfaces,
     sweep,
@@ -59,7 +59,7 @@ def facts(device: str) -> dict[str, Any]:
         for path in sorted(Path(f"/proc/sys/net/{which}/conf/{device}").iterdir())
         if os.access(path, os.R_OK) and path.name not in ("stable_secret", "mc_forwarding", "forwarding")
     }
-    found = {key: link.get(key) for key in ("flags", "mtu", "ifalias", "promiscuity", "address", "master")}
+    found = {key: link.get(key) for key in ("flags", "mtu", "ifalias", "promiscuity", "address", "master", "group")}
     return {**found, "ipv4": host_links.inet(link), "routes": routes, **settings}
 
 
@@ -162,7 +162,7 @@ def test_it_is_the_node_s_and_afterwards_as_before(on_host: Callable[..., None],
         assert facts("real0") == before
         result = host.up(node)
         assert (result["state"], result["exit_status"], result.get("msg")) == ("booted", 0, None), result
-        assert pings("far-lan0") and far_pings("10.99.0.1")
+        assert pings("far-lan0.demo.lab") and far_pings("10.99.0.1")
         now = facts("real0")
         assert now["ipv4"] == ["10.99.0.1/24"] and now["address"] == before["address"]
         assert "10.99.7.0/24 via 10.99.0.2" in now["routes"]
@@ -299,19 +299,19 @@ def test_what_the_host_uses_is_not_taken(on_host: Callable[..., None], what: lis
 def test_by_whom_we_came_is_not_taken(on_host: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     def test(host: Host) -> None:
         for peer in ("192.0.2.9", "fe80::1%out0"):
-            monkeypatch.setattr(physical_nodes, "_ssh_connections", lambda peer=peer: [[peer, "4711", "192.0.2.2", "22"]])
+            monkeypatch.setattr(host_networks, "ssh_connections", lambda peer=peer: [[peer, "4711", "192.0.2.2", "22"]])
             for device in ("out0", "lo"):
                 result = host.up(described(device))
                 assert result["failed"], result
                 assert device != "out0" or f"interface out0 leads to {peer}, who is logged in by ssh" in result["msg"]
-        monkeypatch.setattr(physical_nodes, "_ssh_connections", lambda: [["fe80::1%out0", "1", "fe80::2%out0", "22"]])
+        monkeypatch.setattr(host_networks, "ssh_connections", lambda: [["fe80::1%out0", "1", "fe80::2%out0", "22"]])
         assert host.up(described()).get("msg") is None
 
     on_host(test)
 
 
 def test_who_is_logged_in_stands_in_the_environment_of_those_above_us() -> None:
-    program = f"import json; from {physical_nodes.__name__} import ssh_peers, _ssh_connections as c; print(json.dumps([ssh_peers(), c()]))"
+    program = f"import json; from {host_networks.__name__} import ssh_peers, ssh_connections as c; print(json.dumps([ssh_peers(), c()]))"
 
     def seen(connection: str) -> tuple[set[str], set[str]]:
         """Return the peers of IPv4, and all, that a program sees below a shell with this in its environment."""

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import control_bridge, control_net, host_links, shapers, sweep, vde
+from ansible_collections.benito.testbed.plugins.module_utils import (
+    control_bridge,
+    control_net,
+    host_forwarding,
+    host_links,
+    shapers,
+    sweep,
+    vde,
+)
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import ControlNet, create
 from ansible_collections.benito.testbed.plugins.module_utils.control_rules import ControlGuest
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
@@ -59,7 +67,7 @@ def test_everything_is_found_and_removed_and_the_second_time_nothing(
     rundir: RunDir, other: RunDir, unprivileged: None, own_network: Run
 ) -> None:
     def inside() -> None:
-        forwarding = Path(control_net.FORWARDING)
+        forwarding = Path(host_forwarding.FORWARDING)
         forwarding.write_text("0")
         create(rundir, ControlNet("bn11", "172.20.5.1", 24))
         create(other, ControlNet("bn22", "172.20.6.1", 24))
@@ -96,7 +104,7 @@ def test_everything_is_found_and_removed_and_the_second_time_nothing(
         sweep.sweep(find("lab", "demo2", rundir.root), rundir.root)
         assert forwarding.read_text() == "0\n"
         assert not host_links.marked(other.mark)
-        assert "ip_forward" not in os.listdir(rundir.root)
+        assert not {"ip_forward", "forwarding.json"} & {*os.listdir(rundir.root)}
         sweep.sweep(find("lab", "demo2", rundir.root), rundir.root)
 
     own_network(inside)
