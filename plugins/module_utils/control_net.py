@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import control_bridge, host_links
-from .control_rules import ControlGuest, guarded, label, routed
+from .control_rules import CABLE_PORTS, ControlGuest, guarded, label, routed
 from .host_links import LinkError
 from .rundir import RunDir, existing, host_lock, read_json, remove, write_file, write_json
 
@@ -37,7 +37,8 @@ class ControlNet:
     """Name of the bridge, the guests' gateway and the subnet's prefix length; in mode ``bridge`` there may be neither gateway nor subnet.
 
     ``table`` names the experiment's nftables tables, ``uplink`` the host's interface to be bridged (empty for that of the default route),
-    ``deadline`` the seconds after which the host takes it back, ``span`` the ports that are the experiment's.
+    ``deadline`` the seconds after which the host takes it back, ``span`` the ports that are the experiment's, ``cable_ports`` those that
+    hosts have for cables.
     """
 
     bridge: str
@@ -49,6 +50,7 @@ class ControlNet:
     deadline: int = 30
     span: tuple[int, ...] = ()
     guests: tuple[ControlGuest, ...] = ()
+    cable_ports: tuple[int, ...] = CABLE_PORTS
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> ControlNet:
@@ -72,8 +74,11 @@ class ControlNet:
         span = tuple(int(port) for port in options.get("ports") or ())
         if span and not (len(span) == 2 and 1024 <= span[0] <= span[1] <= 65535):
             raise LinkError(f"control.ports must be the first and the last port of a range from 1024 to 65535, not {span}")
+        cable_ports = tuple(int(port) for port in options.get("cable_ports") or CABLE_PORTS)
+        if not (len(cable_ports) == 2 and 1 <= cable_ports[0] <= cable_ports[1] <= 65535):
+            raise LinkError(f"control.cable_ports must be the first and the last port of a range, not {cable_ports}")
         guests = tuple(_guest(entry, mode, span) for entry in options.get("guests") or ())
-        return cls(bridge, address, prefix, mode, table, uplink, int(options.get("deadline") or 30), span, guests)
+        return cls(bridge, address, prefix, mode, table, uplink, int(options.get("deadline") or 30), span, guests, cable_ports)
 
     @property
     def own_table(self) -> str:
@@ -107,6 +112,7 @@ class ControlNet:
             "interface": self.uplink,
             "deadline": self.deadline,
             "ports": list(self.span),
+            "cable_ports": list(self.cable_ports),
             "guests": [asdict(guest) for guest in self.guests],
         }
 
@@ -127,7 +133,7 @@ def _guest(entry: Mapping[str, Any], mode: str, span: tuple[int, ...]) -> Contro
 
 def rules(rundir: RunDir, net: ControlNet) -> str:
     """Return the experiment's nftables tables."""
-    inet = routed(rundir.mark, net.bridge, net.subnet, net.guests) if net.behind_host else ""
+    inet = routed(rundir.mark, net.bridge, net.subnet, net.guests, net.cable_ports) if net.behind_host else ""
     return inet + guarded(rundir.mark, net.own_table, net.guests)
 
 

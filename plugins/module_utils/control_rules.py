@@ -14,6 +14,8 @@ from dataclasses import dataclass
 # A packet with this mark is for a service of the experiment's own on this host: that service's table has looked at it already.
 ADMITTED = "0x62650001"
 SSH = 22
+# Where cables of hosts listen unless the lab says otherwise.
+CABLE_PORTS = (20000, 29999)
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,18 @@ def label(mark: str) -> str:
     return f"benito {hashlib.sha256(mark.encode()).hexdigest()[:32]}"
 
 
-def routed(mark: str, bridge: str, subnet: ipaddress.IPv4Network, guests: tuple[ControlGuest, ...] = ()) -> str:
-    """Return the table for a net behind this host: guests reach the outside masqueraded, and those with a port are reached at it."""
+def routed(
+    mark: str,
+    bridge: str,
+    subnet: ipaddress.IPv4Network,
+    guests: tuple[ControlGuest, ...] = (),
+    cable_ports: tuple[int, ...] = CABLE_PORTS,
+) -> str:
+    """Return the table for a net behind this host: guests reach the outside masqueraded, and those with a port are reached at it.
+
+    Masqueraded, a guest has this host's address, by which hosts know each other's cables: it reaches no port that may be a cable's, and
+    does not choose the port that it comes from.
+    """
     ports = ", ".join(f"{guest.port} : {guest.address} . {SSH}" for guest in guests if guest.port)
     admit = f'\n    oifname "{bridge}" ct status dnat ip daddr {subnet} tcp dport {SSH} accept' if ports else ""
     # Only what is meant for this host itself: what it forwards for others passes.
@@ -53,6 +65,7 @@ def routed(mark: str, bridge: str, subnet: ipaddress.IPv4Network, guests: tuple[
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
+    iifname "{bridge}" meta l4proto {{ tcp, udp }} ct direction original th dport {cable_ports[0]}-{cable_ports[-1]} drop
     oifname "{bridge}" ct state established,related accept{admit}
     oifname "{bridge}" drop
     iifname "{bridge}" ip saddr {subnet} accept
@@ -60,7 +73,7 @@ def routed(mark: str, bridge: str, subnet: ipaddress.IPv4Network, guests: tuple[
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {subnet} oifname != "{bridge}" masquerade
+    ip saddr {subnet} oifname != "{bridge}" masquerade random,fully-random
   }}{forward if ports else ""}
 }}
 """

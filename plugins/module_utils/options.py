@@ -57,6 +57,7 @@ CONTROL_NET: dict[str, Any] = {
         "interface": {"type": "str", "default": ""},
         "deadline": {"type": "int", "default": 30},
         "ports": {"type": "list", "elements": "int", "default": []},
+        "cable_ports": {"type": "list", "elements": "int", "default": [20000, 29999]},
         "guests": {
             "type": "list",
             "elements": "dict",
