@@ -456,6 +456,49 @@ def test_an_interface_is_given_back_as_it_was(
     own_network(inside)
 
 
+def test_a_vlan_of_one_experiment_is_no_others(
+    rundir: RunDir, account: str, tun: Path, own_network: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tunnels, "ACCOUNT", account)
+    other = RunDir("lab", "other", "lab.other", rundir.root)
+    real = tunnels.run
+
+    def run(words: list[str], *more: str) -> str:
+        # A kernel without VLANs has other devices upon a device: it is their place that counts here.
+        if words[-4:-1] == ["type", "vlan", "id"]:
+            words = [*words[:-3], "macvlan"]
+        return real(words, *more)
+
+    monkeypatch.setattr(tunnels, "run", run)
+
+    def take(experiment: RunDir, vlan: int) -> None:
+        tunnels.set_up(experiment, tunnels.ethernet(experiment, "a", "lab0", vlan), "")
+
+    def inside() -> None:
+        real(["ip", "link", "add", "lab0", "type", "veth", "peer", "name", "lab1"])
+        take(rundir, 12)
+        # The whole interface would be that VLAN too, and all the others.
+        with pytest.raises(HostError, match=f"lab0 carries bo.* of {rundir.mark}"):
+            take(other, 0)
+        take(other, 13)
+        tunnels.take_down(other, "a")
+        # Also when both look at the same moment, and each finds it free.
+        monkeypatch.setattr(tunnels, "check_free", lambda *words: None)
+        for vlan in (0, 12):
+            with pytest.raises(HostError, match=f"plugged in already for {rundir.mark}, as lab0.12"):
+                take(other, vlan)
+            tunnels.take_down(other, "a")
+        tunnels.take_down(rundir, "a")
+        take(rundir, 0)
+        for vlan in (0, 12):
+            with pytest.raises(HostError, match=f"plugged in already for {rundir.mark}, as lab0"):
+                take(other, vlan)
+            tunnels.take_down(other, "a")
+        assert tunnels.missing(rundir, tunnels.ethernet(rundir, "a", "lab0", 0), "") == ""
+
+    own_network(inside)
+
+
 def test_an_address_that_is_not_known_is_one_cables_failure(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*words: object) -> object:
         raise socket.gaierror(-2, "Name or service not known")
