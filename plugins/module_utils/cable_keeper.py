@@ -423,13 +423,21 @@ class Line:
             self.porter.plugged = False
 
     async def _ask(self, crew: Crew, known: str) -> None:
-        """Ask the other end again and again how it is, as long as it has the same address. Raises Lost."""
+        """Ask the other end again and again how it is, as long as it has the same address. Raises Lost.
+
+        Another machine may have its address once it is gone: an end that does not prove itself twice in a row is unplugged.
+        """
+        doubted = False
         while True:
             try:
                 address, plugged = await self._knock()
             except Lost as lost:
+                if doubted:
+                    raise
+                doubted = True
                 self.note("broken", str(lost), crew)
             else:
+                doubted = False
                 if address != known:
                     raise Lost(f"the peer's address changed from {known} to {address}")
                 if plugged:
@@ -442,7 +450,7 @@ class Line:
         """Return the address of the other end, and whether it is plugged in. Raises Lost."""
         address = (await resolve(self.entry["address"]))[0]
         where = f"{address} port {self.entry['socket']}"
-        said = "does not answer"
+        said = " does not answer"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as knock:
             knock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
             knock.setblocking(False)
@@ -460,18 +468,19 @@ class Line:
                     raise Lost(f"{where}: {error.strerror}") from error
                 else:
                     return address, plugged
-        raise Lost(f"{where} {said}".replace(" : ", ": "))
+        raise Lost(f"{where}{said}")
 
     async def _answer(self, knock: socket.socket, nonce: bytes) -> bool:
         """Wait for the one answer that is the other end's, and return whether it is plugged in. Raises Stranger after some that are not."""
-        for attempts in range(64, 0, -1):
+        attempts = 64
+        while True:
             datagram = await asyncio.get_running_loop().sock_recv(knock, 256)
             try:
                 return cable_greeting.answered(self.secret, (nonce, self.session), datagram)[1]
             except cable_greeting.Stranger:
-                if attempts == 1:
+                attempts -= 1
+                if not attempts:
                     raise
-        raise AssertionError
 
     async def _plug(self, crew: Crew) -> None:
         await crew.start(self.entry["plug"])

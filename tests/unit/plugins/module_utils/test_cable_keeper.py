@@ -384,8 +384,11 @@ def test_an_answer_of_before_is_none(keeper: Keeper) -> None:
     far = FarEnd(port)
     keeper.start(datagram_cable(port))
     assert keeper.is_("connected")
+    (plug,) = keeper.cable()["pids"]
     far.replayed = far.last
     assert keeper.is_("broken")
+    # Whatever comes from that address and port by now is not the cable's any more.
+    assert wait_for(lambda: gone(plug), 30)
     far.replayed = b""
     assert keeper.is_("connected")
     far.close()
