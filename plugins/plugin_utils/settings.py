@@ -347,8 +347,8 @@ SETTINGS: tuple[Setting, ...] = (
         "ssh",
         _one_of(*CABLES),
         ", ".join(CABLES),
-        "What joins the switches of a substrate with members on several pnodes: V(ssh) is authenticated and encrypted, V(tcp) and V(udp) "
-        "are neither, V(vxlan) is the kernel's, V(ethernet) the lab's own network.",
+        "What joins the switches of a substrate with members on several pnodes: V(ssh) is authenticated and encrypted, V(tcp) is "
+        "authenticated when it begins. V(udp), V(vxlan) (the kernel's) and V(ethernet) (the lab's own) are for closed networks only.",
         places="topology substrate",
     ),
     Setting(
@@ -365,7 +365,7 @@ SETTINGS: tuple[Setting, ...] = (
         PortRange(20000, 29999),
         _port_range,
         "a range such as 20000-29999, from 1024 to 65535",
-        "Ports of UDP and TCP that cables use on the pnodes. Without it, 20000-29999.",
+        "Ports of UDP and TCP that cables use on the pnodes. Guests do not reach them on any machine. Without it, 20000-29999.",
         shared=False,
     ),
     Setting(
