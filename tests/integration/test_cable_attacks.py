@@ -246,7 +246,9 @@ def test_rules_that_were_taken_away_come_back(hosts: tuple[Host, Host]) -> None:
     before = one.run("nft", "list", "ruleset")
     for host, peer in ((one, two), (two, one)):
         host.run("nft", "flush", "ruleset")
+        assert (host.info()["state"], host.info()["detail"]) == ("broken", "its firewall rules are not in force: swap in again")
         assert host.cables(cable(host, peer, "vxlan"))["cables"][0]["reason"] == "its rules were not as wanted"
+        assert wait_for(host.says("connected"))
     assert one.run("nft", "list", "ruleset") == before
     assert wait_for(lambda: pings(one, two))
 
