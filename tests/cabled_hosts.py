@@ -9,6 +9,7 @@ the cable. Tests break it, and benches measure it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -97,6 +98,7 @@ class Host:
 
     def cables(self, *cables: dict[str, Any], experiment: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
         key = "other" if experiment else "key"
+        more.setdefault("secrets", {entry["id"]: hashlib.sha256(f"{key} {entry['id']}".encode()).hexdigest() for entry in cables})
         return self.module(
             "cable",
             experiment=experiment or EXPERIMENT,
@@ -163,7 +165,7 @@ class Host:
         config.write_text(
             f"ListenAddress {self.address}\nHostKey {self.keys['host']}\nPidFile none\nUsePAM no\nPasswordAuthentication no\n"
             f"KbdInteractiveAuthentication no\nStrictModes no\n"
-            f"AuthorizedKeysFile {self.root}/.ssh/authorized_keys\nAllowUsers benito\nMaxStartups 100\n"
+            f"AuthorizedKeysFile {self.root}/.ssh/authorized_keys\nAllowUsers benito\nMaxStartups 100\nSubsystem sftp internal-sftp\n"
         )
         script = f"mount -t tmpfs none /run && mkdir /run/sshd && exec /usr/sbin/sshd -D -e -f {config}"
         log = (self.home / f"sshd{self.index}.log").open("ab")

@@ -15,6 +15,7 @@ OPTIONS = {
     "directory": {"type": "path", "required": True},
     "texts": {"type": "dict", "default": {}},
     "keys": {"type": "dict", "default": {}},
+    "random": {"type": "list", "elements": "str", "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -35,7 +36,7 @@ class ActionModule(ActionBase):
         keys = {str(name): str(comment) for name, comment in options["keys"].items()}
         directory, check = Path(options["directory"]), bool(self._task.check_mode)
         try:
-            changes = keep(directory, texts, keys, check) if options["state"] == "present" else remove(directory, check)
+            changes = keep(directory, texts, keys, check, options["random"]) if options["state"] == "present" else remove(directory, check)
         except StateError as error:
             raise AnsibleActionFail(str(error)) from None
         result.update(changed=bool(changes), paths=[change.path for change in changes])

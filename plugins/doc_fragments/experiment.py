@@ -118,6 +118,13 @@ options:
             type: list
             elements: str
             default: []
+      cable_ports:
+        description:
+          - For V(nat) and V(ports), the first and the last of the ports that cables of this host and others have. Guests, which would come
+            there with this host's address, do not reach them on any machine.
+        type: list
+        elements: int
+        default: [20000, 29999]
       guests:
         description: The guests on this host, whose addresses nobody else may use. Without them nothing is said about senders.
         type: list

@@ -143,8 +143,8 @@ options:
     vars: [{name: benito_vcpus_per_core}]
   cable:
     description: >-
-      What joins the switches of a substrate with members on several pnodes: V(ssh) is authenticated and encrypted, V(tcp) and V(udp)
-      are neither, V(vxlan) is the kernel's, V(ethernet) the lab's own network.
+      What joins the switches of a substrate with members on several pnodes: V(ssh) is authenticated and encrypted, V(tcp) is
+      authenticated when it begins. V(udp), V(vxlan) (the kernel's) and V(ethernet) (the lab's own) are for closed networks only.
     type: str
     choices: [ssh, tcp, udp, vxlan, ethernet]
     default: ssh
@@ -156,7 +156,7 @@ options:
     env: [{name: BENITO_CABLE_PAIRS}]
     vars: [{name: benito_cable_pairs}]
   cable_ports:
-    description: Ports of UDP and TCP that cables use on the pnodes. Without it, 20000-29999.
+    description: Ports of UDP and TCP that cables use on the pnodes. Guests do not reach them on any machine. Without it, 20000-29999.
     type: str
     env: [{name: BENITO_CABLE_PORTS}]
     vars: [{name: benito_cable_ports}]

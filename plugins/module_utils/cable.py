@@ -4,7 +4,8 @@
 
 ROOT/ID/cables/                   root's
 cables.json                   what was made, and what it claims of the host
-keeper.py keeper.json         the supervisor and its list; launch.json, keeper.log
+keeper.py keeper.json         the supervisor and its list, with the cables' secrets, for the account to read; launch.json, keeper.log
+cable_greeting.py             how it proves that it knows a secret
 gate.py gate.json             what comes in by ssh may do
 key known_hosts               what goes out by ssh: the experiment's key, the account's to read
 io/                           of the service account: state.json, gate-ID.json
@@ -12,7 +13,6 @@ io/                           of the service account: state.json, gate-ID.json
 
 from __future__ import annotations
 
-import hashlib
 import re
 import socket
 from collections.abc import Mapping
@@ -109,6 +109,19 @@ class Cable:
             return "udp", self.socket, self.number if self.transport == "vxlan" else 0
         return ("tcp", self.socket, 0) if (self.transport, self.role) == ("tcp", "listen") else None
 
+    @property
+    def secret(self) -> bool:
+        """Whether its ends prove to each other that they know a secret."""
+        return self.transport in ("tcp", "udp")
+
+    @property
+    def ports(self) -> tuple[str, int, int, bool, bool] | None:
+        """What the rules are about: protocol, port, number of a vxlan; whether the port is this host's, the peer's, or both have it."""
+        if self.transport in ("udp", "vxlan"):
+            return "udp", self.socket, self.number if self.transport == "vxlan" else 0, True, True
+        listening = self.role == "listen"
+        return ("tcp", self.socket, 0, listening, not listening) if self.transport == "tcp" else None
+
 
 def home(rundir: RunDir) -> str:
     """Directory of an experiment's cables."""
@@ -156,12 +169,7 @@ def ssh_command(rundir: RunDir, cable: Cable) -> list[str]:
     return ["ssh", "-F", "none", "-T", "-a", "-x", "-i", f"{home(rundir)}/key", *words, *target]
 
 
-def greeting(rundir: RunDir, cable: Cable) -> str:
-    """Return by what the ends of a cable by TCP or UDP know each other: no secret, but no two cables have the same."""
-    return hashlib.sha256(f"{rundir.project}/{rundir.experiment}/{cable.id}/{cable.number}".encode()).hexdigest() + "\n"
-
-
-def entry(rundir: RunDir, cable: Cable, made: int) -> dict[str, Any]:
+def entry(rundir: RunDir, cable: Cable, made: int, secret: str = "") -> dict[str, Any]:
     """Return what the supervisor is told of a cable; ``made`` counts how often it was to be done anew."""
     plug = ["vde_plug", plug_url(rundir, cable)]
     facts: dict[str, Any] = {"id": cable.id, "made": made}
@@ -172,7 +180,7 @@ def entry(rundir: RunDir, cable: Cable, made: int) -> dict[str, Any]:
     if cable.transport in ("tcp", "udp"):
         # Not the plug's own udp://: while nobody is at the other end, it takes a processor for itself.
         how = cable.role if cable.transport == "tcp" else "datagram"
-        return {**facts, "how": how, "plug": plug, **where, "greeting": greeting(rundir, cable)}
+        return {**facts, "how": how, "plug": plug, **where, "secret": secret}
     tap = [*plug, f"tap://{tunnels.names(rundir, cable.id)[1]}"]
     return {**facts, "how": "plug", "plug": tap, **(where if cable.transport == "vxlan" else {})}
 

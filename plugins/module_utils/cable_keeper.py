@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The supervisor of an experiment's cables on one host: a program of its own, with nothing but the standard library.
 
-It is copied into the experiment's directory and runs as the service account: ``python3 -I .../cables/keeper.py``. Beside it lie
-``keeper.json``, what is wanted (read again on SIGHUP; only cables whose entry differs are touched), and ``io/state.json``, what is. It
-keeps every cable for ever: one that breaks is made again, after a pause that grows from FIRST to LONGEST seconds.
+It is copied into the experiment's directory, with `cable_greeting.py`, and runs as the service account:
+``python3 -I .../cables/keeper.py``. Beside it lie ``keeper.json``, what is wanted (read again on SIGHUP; only cables whose entry differs
+are touched), and ``io/state.json``, what is. It keeps every cable for ever: one that breaks is made
+again, after a pause that grows from FIRST to LONGEST seconds.
 
 An entry has a ``how``:
 
     pipe      ``plug`` and ``far``, two argument vectors wired back to back; ``far`` says CONNECTED on its standard error once it is through
-    listen    ``plug`` gets a connection to the TCP port ``socket`` that comes from ``address`` and begins with the ``greeting``
-    dial      ``plug`` gets a connection to ``address`` and ``socket``, which must answer the ``greeting`` with the same
-    datagram  ``plug`` gets a UDP socket between the ports ``socket`` here and at ``address``; another at that port answers the
-              ``greeting`` of the peer's supervisor, and says whether our end is plugged in
+    listen    ``plug`` gets a connection to the TCP port ``socket`` that comes from ``address``, once both ends have proved that they
+              know the ``secret``
+    dial      ``plug`` gets a connection to ``address`` and ``socket``, after the same
+    datagram  ``plug`` gets a UDP socket between the ports ``socket`` here and at ``address``, once the supervisor there has proved that
+              it knows the ``secret``; another at that port answers those that prove the same, and says whether our end is plugged in
     plug      ``plug`` is all of it; where ``socket`` is given, the UDP port of ``address`` is asked for signs that nobody is there
 """
 
@@ -28,7 +30,17 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING or __package__:
+    from . import cable_greeting
+else:
+    # As the program that it is. The account may pass through the directory and not list it, as a plain import does.
+    import importlib.util
+
+    _spec = importlib.util.spec_from_file_location("cable_greeting", f"{os.path.dirname(os.path.abspath(__file__))}/cable_greeting.py")
+    cable_greeting = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(cable_greeting)
 
 FIRST, LONGEST = 0.2, 5.0
 # A cable that held for so many seconds begins with the short pause again.
@@ -37,6 +49,8 @@ LASTING = 10.0
 SETTLE = 0.3
 # A peer that does not answer for so many seconds is gone.
 SILENCE = 15
+# So many connections that have proved nothing yet are listened to at a time.
+GUESTS = 16
 CONNECTED = "benito: plugged in"
 PR_SET_PDEATHSIG = 1
 IP_RECVERR = 11
@@ -211,22 +225,12 @@ def tune(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE * 1000)
 
 
-async def exactly(connection: socket.socket, count: int) -> bytes:
-    """Read so many bytes and not one more; fewer when the connection ends."""
-    heard = b""
-    while len(heard) < count:
-        piece = await asyncio.get_running_loop().sock_recv(connection, count - len(heard))
-        if not piece:
-            break
-        heard += piece
-    return heard
-
-
 class Porter(asyncio.DatagramProtocol):
     """Answers the supervisor at the other end of a cable."""
 
-    def __init__(self, greeting: bytes, heard: asyncio.Event) -> None:
-        self.greeting = greeting
+    def __init__(self, secret: bytes, session: bytes, heard: asyncio.Event) -> None:
+        self.secret = secret
+        self.session = session
         self.heard = heard
         self.plugged = False
         self.transport: asyncio.DatagramTransport | None = None
@@ -236,10 +240,11 @@ class Porter(asyncio.DatagramProtocol):
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        """Say whether our end is plugged in."""
-        if self.transport and data == self.greeting:
+        """Say whether our end is plugged in; strangers hear nothing."""
+        question = cable_greeting.asked(self.secret, data)
+        if self.transport and question:
             self.heard.set()
-            self.transport.sendto(self.greeting + (b"+" if self.plugged else b"-"), addr)
+            self.transport.sendto(cable_greeting.answer(self.secret, question, self.session, self.plugged), addr)
 
 
 class Line:
@@ -249,6 +254,9 @@ class Line:
         self.entry = entry
         self.board = board
         self.arrived: asyncio.Queue[socket.socket] = asyncio.Queue()
+        self.secret = bytes.fromhex(str(entry.get("secret", "")))
+        self.session = os.urandom(cable_greeting.SESSION)
+        self.strangers: set[asyncio.Task[None]] = set()
         self.porter: Porter | None = None
         # The peer was heard: no reason to wait any longer.
         self.heard = asyncio.Event()
@@ -266,6 +274,8 @@ class Line:
                 began = time.monotonic()
                 crew = Crew()
                 try:
+                    if self.entry["how"] in ("listen", "dial", "datagram") and len(self.secret) < cable_greeting.PROOF:
+                        raise Lost("the cable has no secret")
                     if self.entry["how"] == "listen":
                         if listening is None or listening.done():
                             listening = asyncio.ensure_future(self._listen(self._bind()))
@@ -287,9 +297,11 @@ class Line:
                     await asyncio.sleep(FIRST)
                     await first(self.heard.wait(), timeout=max(0.0, pause - FIRST))
         finally:
-            if listening:
-                listening.cancel()
-                await asyncio.wait([listening])
+            tasks: list[asyncio.Future[Any]] = [*([listening] if listening else []), *self.strangers]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
             if self.porter and self.porter.transport:
                 self.porter.transport.close()
             while not self.arrived.empty():
@@ -316,17 +328,13 @@ class Line:
             try:
                 await asyncio.wait_for(loop.sock_connect(connection, (address, self.entry["socket"])), SILENCE)
                 tune(connection)
-                greeting = self.entry["greeting"].encode()
-                await loop.sock_sendall(connection, greeting)
-                answer = await asyncio.wait_for(exactly(connection, len(greeting)), SILENCE)
+                await asyncio.wait_for(cable_greeting.dial(connection, self.secret), SILENCE)
             except asyncio.TimeoutError:
                 raise Lost(f"{address} port {self.entry['socket']} does not answer") from None
+            except cable_greeting.Stranger as stranger:
+                raise Lost(f"{address} port {self.entry['socket']}: {stranger}") from None
             except OSError as error:
                 raise Lost(f"{address} port {self.entry['socket']}: {os.strerror(error.errno or 0)}") from error
-            if answer != greeting:
-                raise Lost(
-                    f"{address} port {self.entry['socket']}: " + ("it is not the other end of this cable" if answer else "turned away")
-                )
             await self._hand_over(crew, connection)
         await crew.settle()
         self.note("connected", crew=crew)
@@ -346,22 +354,32 @@ class Line:
 
     async def _listen(self, listener: socket.socket) -> NoReturn:
         loop = asyncio.get_running_loop()
-        greeting = self.entry["greeting"].encode()
         with listener:
             while True:
                 connection, sender = await loop.sock_accept(listener)
-                try:
-                    if sender[0] not in await resolve(self.entry["address"]):
-                        raise Lost("not the peer")
-                    connection.setblocking(False)
-                    tune(connection)
-                    if await asyncio.wait_for(exactly(connection, len(greeting)), SILENCE / 3) != greeting:
-                        raise Lost("not this cable")
-                    await loop.sock_sendall(connection, greeting)
-                except (Lost, OSError, asyncio.TimeoutError):
+                # One that says nothing holds up nobody else.
+                if len(self.strangers) >= GUESTS:
                     connection.close()
-                else:
-                    self.arrived.put_nowait(connection)
+                    continue
+                task = asyncio.ensure_future(self._receive(connection, str(sender[0])))
+                self.strangers.add(task)
+                task.add_done_callback(self.strangers.discard)
+
+    async def _receive(self, connection: socket.socket, sender: str) -> None:
+        """Let a connection in if it is the peer's."""
+        arrived = False
+        try:
+            connection.setblocking(False)
+            if sender in await resolve(self.entry["address"]):
+                tune(connection)
+                await asyncio.wait_for(cable_greeting.listen(connection, self.secret), SILENCE / 3)
+                self.arrived.put_nowait(connection)
+                arrived = True
+        except (Lost, OSError, cable_greeting.Stranger, asyncio.TimeoutError):
+            pass
+        finally:
+            if not arrived:
+                connection.close()
 
     async def _serve(self, crew: Crew) -> None:
         with await self.arrived.get() as connection:
@@ -390,7 +408,7 @@ class Line:
     async def _datagram(self, crew: Crew) -> None:
         loop = asyncio.get_running_loop()
         if not self.porter:
-            porter = Porter(self.entry["greeting"].encode(), self.heard)
+            porter = Porter(self.secret, self.session, self.heard)
             await loop.create_datagram_endpoint(lambda: porter, sock=self._datagrams())
             self.porter = porter
         address, dummy = await self._knock()
@@ -405,13 +423,21 @@ class Line:
             self.porter.plugged = False
 
     async def _ask(self, crew: Crew, known: str) -> None:
-        """Ask the other end again and again how it is, as long as it has the same address. Raises Lost."""
+        """Ask the other end again and again how it is, as long as it has the same address. Raises Lost.
+
+        Another machine may have its address once it is gone: an end that does not prove itself twice in a row is unplugged.
+        """
+        doubted = False
         while True:
             try:
                 address, plugged = await self._knock()
             except Lost as lost:
+                if doubted:
+                    raise
+                doubted = True
                 self.note("broken", str(lost), crew)
             else:
+                doubted = False
                 if address != known:
                     raise Lost(f"the peer's address changed from {known} to {address}")
                 if plugged:
@@ -422,26 +448,39 @@ class Line:
 
     async def _knock(self) -> tuple[str, bool]:
         """Return the address of the other end, and whether it is plugged in. Raises Lost."""
-        loop = asyncio.get_running_loop()
         address = (await resolve(self.entry["address"]))[0]
-        greeting = self.entry["greeting"].encode()
         where = f"{address} port {self.entry['socket']}"
+        said = " does not answer"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as knock:
             knock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
             knock.setblocking(False)
             for dummy in range(3):
+                nonce, question = cable_greeting.ask(self.secret, self.session)
                 try:
                     knock.connect((address, self.entry["socket"]))
-                    await loop.sock_sendall(knock, greeting)
-                    answer = await asyncio.wait_for(loop.sock_recv(knock, 256), 1.5)
+                    await asyncio.get_running_loop().sock_sendall(knock, question)
+                    plugged = await asyncio.wait_for(self._answer(knock, nonce), 1.5)
+                except cable_greeting.Stranger as stranger:
+                    said = f": {stranger}"
                 except asyncio.TimeoutError:
                     continue
                 except OSError as error:
                     raise Lost(f"{where}: {error.strerror}") from error
-                if answer[:-1] != greeting:
-                    raise Lost(f"{where}: it is not the other end of this cable")
-                return address, answer[-1:] == b"+"
-        raise Lost(f"{where} does not answer")
+                else:
+                    return address, plugged
+        raise Lost(f"{where}{said}")
+
+    async def _answer(self, knock: socket.socket, nonce: bytes) -> bool:
+        """Wait for the one answer that is the other end's, and return whether it is plugged in. Raises Stranger after some that are not."""
+        attempts = 64
+        while True:
+            datagram = await asyncio.get_running_loop().sock_recv(knock, 256)
+            try:
+                return cable_greeting.answered(self.secret, (nonce, self.session), datagram)[1]
+            except cable_greeting.Stranger:
+                attempts -= 1
+                if not attempts:
+                    raise
 
     async def _plug(self, crew: Crew) -> None:
         await crew.start(self.entry["plug"])

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from . import cable_keeper, host_links, tunnels
+from . import cable_keeper, cable_rules, host_links, tunnels
 from .cable import Cable, address_of, home, tunnel_of
 from .errors import HostError
 from .processes import Process, alive, boot_id, end_of, look, marked
@@ -93,8 +93,9 @@ def _numbers(values: Any) -> Iterator[int]:
 def state(rundir: RunDir) -> list[dict[str, Any]]:
     """Describe each cable: ``connected``, ``connecting`` (never was yet) or ``broken``, how often it was made again, and why not."""
     supervisor, report = keeper(rundir), _report(rundir)
-    found = []
-    for id_, facts in record(rundir)["cables"].items():
+    found, written = [], record(rundir)
+    closed = not any(facts["cable"].ports for facts in written["cables"].values()) or written["listing"] == cable_rules.listing(rundir)
+    for id_, facts in written["cables"].items():
         cable: Cable = facts["cable"]
         if not cable.kept:
             said = _let_in(rundir, cable)
@@ -107,6 +108,9 @@ def state(rundir: RunDir) -> list[dict[str, Any]]:
             with contextlib.suppress(HostError):
                 trouble = tunnels.missing(rundir, tunnel, address_of(cable) if cable.peer_address else "")
                 said = {**said, "state": "broken", "detail": trouble} if trouble else said
+        if cable.ports and facts["done"] and not closed:
+            # It may carry frames well, and those of strangers, too.
+            said = {**said, "state": "broken", "detail": "its firewall rules are not in force: swap in again"}
         since, connections = said.get("since"), said.get("connections")
         found.append(
             {

@@ -12,15 +12,16 @@ import contextlib
 import inspect
 import json
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from types import ModuleType
 from typing import Any
 
-from . import cable_keeper, cable_rules, ssh_access, ssh_gate, tunnels
+from . import cable_greeting, cable_keeper, cable_rules, ssh_access, ssh_gate, tunnels
 from .accounts import account
 from .cable import Cable, address_of, entry, home, host_key_alias, plug_url, tunnel_of
 from .cable_status import gate_process, keeper, known, record
@@ -29,13 +30,21 @@ from .processes import Process, ProcessError, alive, end_of, spawn, stop, tail
 from .rundir import ACCOUNT, RunDir, existing, host_lock, own_directory, passage, remove, write_file, write_json
 from .vde import control_directory
 
+SECRET = re.compile(r"[0-9a-f]{64}\Z")
+# In the order in which they are written: what the supervisor imports is there before it.
+FILES = ("cable_greeting.py", "keeper.py", "keeper.json", "known_hosts", "key", "gate.py", "gate.json")
+
 
 @dataclass(frozen=True)
 class Keys:
-    """The experiment's key for cables: ``private`` goes to those who dial, ``public`` to those who let in. Empty where not needed."""
+    """The experiment's key for cables: ``private`` goes to those who dial, ``public`` to those who let in. Empty where not needed.
+
+    ``secrets``, by id of a cable by TCP or UDP: 32 bytes as hexadecimal digits, the same at both ends. Without one, the old one stays.
+    """
 
     private: str = ""
     public: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 def python() -> str:
@@ -49,8 +58,24 @@ def _source(module: ModuleType) -> bytes:
 
 
 def _ports(cables: Iterable[Cable]) -> list[cable_rules.Port]:
-    """Return the ports of this host that only one peer each may reach. Raises HostError."""
-    return [cable_rules.Port(cable.claim[0], cable.claim[1], address_of(cable), cable.claim[2]) for cable in cables if cable.claim]
+    """Return the ports that the rules of these cables are about. Raises HostError."""
+    found = []
+    for cable in cables:
+        if cable.ports:
+            protocol, number, vni, here, there = cable.ports
+            found.append(cable_rules.Port(protocol, number, address_of(cable), vni, here, there))
+    return found
+
+
+def _secret(rundir: RunDir, cable: Cable, keys: Keys) -> str:
+    """Return the secret of a cable: the one that is given, or that which is there; empty when it needs none or there is none."""
+    if not cable.secret:
+        return ""
+    given = keys.secrets.get(cable.id, "")
+    if given and not SECRET.match(given):
+        raise HostError(f"cable {cable.name}: its secret must be 64 hexadecimal digits")
+    there = next((each.get("secret") for each in _entries(_read(rundir, "keeper.json")) if each.get("id") == cable.id), "")
+    return given or (there if isinstance(there, str) and SECRET.match(there) else "")
 
 
 def _files(rundir: RunDir, cables: Mapping[str, tuple[Cable, int]], keys: Keys) -> dict[str, tuple[bytes, int]]:
@@ -60,8 +85,17 @@ def _files(rundir: RunDir, cables: Mapping[str, tuple[Cable, int]], keys: Keys) 
     doors = [cable for cable, dummy in cables.values() if not cable.kept]
     files: dict[str, tuple[bytes, int]] = {}
     if kept:
+        secrets = {id_: _secret(rundir, cable, keys) for id_, (cable, dummy) in kept.items()}
+        unknown = next((cable for cable, dummy in kept.values() if cable.secret and not secrets[cable.id]), None)
+        if unknown:
+            raise HostError(
+                f"cable {unknown.name}: secrets has none for {unknown.id}, and a cable of transport {unknown.transport} needs one"
+            )
+        files["cable_greeting.py"] = _source(cable_greeting), 0o644
         files["keeper.py"] = _source(cable_keeper), 0o644
-        files["keeper.json"] = _dump({"cables": [entry(rundir, cable, made) for cable, made in kept.values()]}), 0o644
+        # With secrets: for root to write, for the service account to read, and nothing to anybody else.
+        entries = [entry(rundir, cable, made, secrets[id_]) for id_, (cable, made) in kept.items()]
+        files["keeper.json"] = _dump({"cables": entries}), 0o640
     if dialing:
         lines = [ssh_access.known_host(host_key_alias(cable), key) for cable in dialing for key in cable.peer_host_keys]
         files["known_hosts"] = "".join(f"{line}\n" for line in lines).encode(), 0o644
@@ -107,6 +141,8 @@ def needs(rundir: RunDir, cable: Cable, keys: Keys) -> str:
         return "not finished" if past else "not there"
     if past["cable"] != cable:
         return "changed"
+    if cable.secret and not _secret(rundir, cable, keys):
+        return "it has no secret"
     wanted = _files(rundir, {cable.id: (cable, past["made"])}, keys)
     for name, (content, dummy) in wanted.items():
         if not _holds(_read(rundir, name), name, content):
@@ -115,7 +151,7 @@ def needs(rundir: RunDir, cable: Cable, keys: Keys) -> str:
         return "its supervisor was dead"
     if not cable.kept and ssh_access.lines(rundir.root, rundir.mark) != _lines(rundir, [cable], keys):
         return "its key was not let in"
-    if cable.claim:
+    if cable.ports:
         listing = cable_rules.listing(rundir)
         if not listing or listing != record(rundir)["listing"]:
             return "its rules were not as wanted"
@@ -218,11 +254,18 @@ def _carry_out(
                 continue
             with _failing(outcome[cable.id]):
                 _conflict(rundir, cable, (pair[0] for pair in wanted.values()))
+                _ports([cable])
                 # Devices that are made anew need a new plug; all else the supervisor sees by itself.
                 anew = bool(past) and outcome[cable.id]["changed"] and tunnel_of(rundir, cable) is not None
                 wanted[cable.id] = cable, (past["made"] if past else 0) + anew
         unfinished = {id_ for id_ in wanted if outcome.get(id_, {}).get("changed")}
         _write_record(rundir, wanted, unfinished, stuck)
+    try:
+        # Before anything listens, and for what still does as well: what is closed already stays closed.
+        _close_ports(rundir, [cable for cable, dummy in wanted.values()], [facts["cable"] for facts in before.values()])
+    except HostError as error:
+        _fail_all(results, error)
+        return
     for id_ in sorted(unfinished):
         cable = wanted[id_][0]
         with _failing(outcome[id_]):
@@ -237,11 +280,24 @@ def _carry_out(
     try:
         _serve(rundir, wanted, keys)
     except (HostError, OSError) as error:
-        for result in results:
-            if result["changed"] and not result.get("failed"):
-                result.update(failed=True, msg=str(error))
+        _fail_all(results, error)
     else:
         _write_record(rundir, wanted, set(), stuck)
+
+
+def _fail_all(results: list[dict[str, Any]], error: Exception) -> None:
+    for result in results:
+        if result["changed"] and not result.get("failed"):
+            result.update(failed=True, msg=str(error))
+
+
+def _close_ports(rundir: RunDir, cables: Iterable[Cable], leaving: Iterable[Cable] = ()) -> None:
+    """Put the rules in force: only peers reach the ports of these cables, and only cables reach the peers'. Raises HostError."""
+    ports = _ports(cables)
+    for cable in leaving:
+        with contextlib.suppress(HostError):
+            ports += _ports([cable])
+    cable_rules.put(rundir, ports, [account(ACCOUNT).pw_uid])
 
 
 @contextlib.contextmanager
@@ -270,9 +326,9 @@ def _serve(rundir: RunDir, cables: Mapping[str, tuple[Cable, int]], keys: Keys) 
     """Bring to what is wanted all that the cables share: files, rules, who is let in, the supervisor. Raises HostError."""
     files = _files(rundir, cables, keys)
     lines = _lines(rundir, [cable for cable, dummy in cables.values()], keys)
-    cable_rules.put(rundir, _ports(cable for cable, dummy in cables.values()))
-    another = _read(rundir, "keeper.py") != files.get("keeper.py", (b"", 0))[0]
-    for name in ("keeper.py", "keeper.json", "known_hosts", "key", "gate.py", "gate.json"):
+    programs = ("cable_greeting.py", "keeper.py")
+    another = any(_read(rundir, name) != files.get(name, (b"", 0))[0] for name in programs)
+    for name in FILES:
         path = f"{home(rundir)}/{name}"
         if name not in files:
             remove(path)
@@ -280,6 +336,9 @@ def _serve(rundir: RunDir, cables: Mapping[str, tuple[Cable, int]], keys: Keys) 
             write_file(path, *files[name])
         if name in files and name == "key":
             os.chown(path, account(ACCOUNT).pw_uid, account(ACCOUNT).pw_gid)
+        if name in files and name == "keeper.json":
+            os.chown(path, 0, account(ACCOUNT).pw_gid)
+            os.chmod(path, files[name][1])
     ssh_access.let_in(rundir.root, rundir.mark, lines)
     process = keeper(rundir)
     if process and ("keeper.json" not in files or another):
@@ -294,6 +353,8 @@ def _serve(rundir: RunDir, cables: Mapping[str, tuple[Cable, int]], keys: Keys) 
     else:
         for name in ("launch.json", "keeper.log", "io/state.json"):
             remove(f"{home(rundir)}/{name}")
+    # What nobody listens at any more needs no rule.
+    _close_ports(rundir, (cable for cable, dummy in cables.values()))
 
 
 def _start(rundir: RunDir) -> Process:

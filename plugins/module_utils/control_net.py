@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import arp_probe, control_bridge, control_claims, control_leases, host_forwarding, host_links, host_networks
-from .control_rules import PUBLIC, ControlGuest, Egress, guarded, label, routed
+from .control_rules import CABLE_PORTS, PUBLIC, ControlGuest, Egress, guarded, label, routed
 from .guest import Guest
 from .host_links import CONTROL_GROUP, LinkError
 from .rundir import RunDir, existing, host_lock, read_json, remove, write_json
@@ -36,7 +36,8 @@ class ControlNet:
     """Name of the bridge, the guests' gateway and the subnet's prefix length; in mode ``bridge`` there may be neither gateway nor subnet.
 
     ``table`` names the experiment's nftables tables, ``uplink`` the host's interface to be bridged (empty for that of the default route),
-    ``deadline`` the seconds after which the host takes it back, ``span`` the ports that are the experiment's.
+    ``deadline`` the seconds after which the host takes it back, ``span`` the ports that are the experiment's, ``cable_ports`` those that
+    hosts have for cables.
     """
 
     bridge: str
@@ -50,6 +51,7 @@ class ControlNet:
     guests: tuple[ControlGuest, ...] = ()
     egress: Egress = PUBLIC
     network: str = ""
+    cable_ports: tuple[int, ...] = CABLE_PORTS
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> ControlNet:
@@ -78,9 +80,14 @@ class ControlNet:
         span = tuple(int(port) for port in options.get("ports") or ())
         if span and not (len(span) == 2 and 1024 <= span[0] <= span[1] <= 65535):
             raise LinkError(f"control.ports must be the first and the last port of a range from 1024 to 65535, not {span}")
+        cable_ports = tuple(int(port) for port in options.get("cable_ports") or CABLE_PORTS)
+        if not (len(cable_ports) == 2 and 1 <= cable_ports[0] <= cable_ports[1] <= 65535):
+            raise LinkError(f"control.cable_ports must be the first and the last port of a range, not {cable_ports}")
         guests = tuple(_guest(entry, mode, span) for entry in options.get("guests") or ())
         egress = Egress.from_options(options.get("egress"))
-        return cls(bridge, address, prefix, mode, table, uplink, int(options.get("deadline") or 30), span, guests, egress, network)
+        return cls(
+            bridge, address, prefix, mode, table, uplink, int(options.get("deadline") or 30), span, guests, egress, network, cable_ports
+        )
 
     @property
     def own_table(self) -> str:
@@ -121,6 +128,7 @@ class ControlNet:
             "interface": self.uplink,
             "deadline": self.deadline,
             "ports": list(self.span),
+            "cable_ports": list(self.cable_ports),
             "guests": [asdict(guest) for guest in self.guests],
             "egress": self.egress.claim,
             "subnet": self.network,
@@ -145,7 +153,7 @@ def rules(rundir: RunDir, net: ControlNet) -> str:
     """Return the experiment's nftables tables."""
     inet = ""
     if net.behind_host:
-        inet = routed(rundir.mark, net.bridge, net.subnet, net.guests, net.egress, host_networks.name_servers())
+        inet = routed(rundir.mark, net.bridge, net.subnet, net.guests, net.egress, host_networks.name_servers(), net.cable_ports)
     leased = any(not guest.address for guest in net.guests)
     return inet + guarded(rundir.mark, net.own_table, net.guests, control_claims.never_a_guests(net.address) if leased else ())
 

@@ -34,11 +34,11 @@ NOT_PUBLIC = (
     "198.18.0.0/15",
     "224.0.0.0/3",
 )
-
-
 # Sources that no machine has: a set takes each address once.
 NO_SENDER = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
 ARP = "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation { request, reply }"
+# Where cables of hosts listen unless the lab says otherwise.
+CABLE_PORTS = (20000, 29999)
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,13 @@ def routed(
     guests: tuple[ControlGuest, ...] = (),
     egress: Egress = PUBLIC,
     resolvers: Iterable[str] = (),
+    cable_ports: tuple[int, ...] = CABLE_PORTS,
 ) -> str:
-    """Return the table for a net behind this host: what guests reach outside, masqueraded, and at which ports they are reached."""
+    """Return the table for a net behind this host: what guests reach outside, masqueraded, and at which ports they are reached.
+
+    Masqueraded, a guest has this host's address, by which hosts know each other's cables: it reaches no port that may be a cable's, and
+    does not choose the port that it comes from.
+    """
     ports = ", ".join(f"{guest.port} : {guest.address} . {SSH}" for guest in guests if guest.port)
     admit = f'\n    oifname "{bridge}" ct status dnat ip daddr {subnet} tcp dport {SSH} accept' if ports else ""
     # Only what is meant for this host itself: what it forwards for others passes. No guest gets at another by the host's ports.
@@ -117,6 +122,7 @@ def routed(
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
+    iifname "{bridge}" meta l4proto {{ tcp, udp }} ct direction original th dport {cable_ports[0]}-{cable_ports[-1]} drop
     oifname "{bridge}" ct state established,related accept{admit}
     oifname "{bridge}" drop
     iifname "{bridge}" ip saddr {subnet} jump outside
@@ -129,7 +135,7 @@ def routed(
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {subnet} oifname != "{bridge}" masquerade
+    ip saddr {subnet} oifname != "{bridge}" masquerade random,fully-random
   }}{forward if ports else ""}
 }}
 """

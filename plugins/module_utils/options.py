@@ -64,6 +64,7 @@ CONTROL_NET: dict[str, Any] = {
                 "networks": {"type": "list", "elements": "str", "default": []},
             },
         },
+        "cable_ports": {"type": "list", "elements": "int", "default": [20000, 29999]},
         "guests": {
             "type": "list",
             "elements": "dict",

@@ -53,9 +53,6 @@ def obstacle(root: str, mark: str, device: str) -> str:
         tunnels.check_unused(device)
     except LinkError as error:
         return str(error)
-    upper = [name.partition("_")[2] for name in sorted(os.listdir(f"/sys/class/net/{device}")) if name.startswith("upper_")]
-    if upper:
-        return f"interface {device} carries {upper[0]} of this host: name one that is not in use"
     routes = _routes(device)
     if routes:
         return f"interface {device} has this host's route to {routes[0][0]}: name one that is not in use"

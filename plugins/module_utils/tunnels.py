@@ -134,6 +134,10 @@ def check_unused(device: str) -> None:
         raise LinkError(f"interface {device} is a port of {upper}: take it out of there first")
     if _whose(device):
         raise LinkError(f"interface {device} belongs to {_whose(device)}")
+    # Whoever has the whole interface has every VLAN of it.
+    upon = [name.partition("_")[2] for name in sorted(os.listdir(f"/sys/class/net/{device}")) if name.startswith("upper_")]
+    if upon:
+        raise LinkError(f"interface {device} carries {upon[0]} of {_whose(upon[0]) or 'this host'}: name one that is not in use")
     addresses = [
         f"{entry['local']}/{entry['prefixlen']}"
         for link in host_links.links("dev", device)
@@ -231,6 +235,11 @@ def _take(rundir: RunDir, tunnel: Tunnel) -> None:
     """Remember what an interface of the lab is like, and switch it on."""
     name = f"{tunnel.device}.{tunnel.vlan}@" if tunnel.vlan else tunnel.device
     with host_lock(rundir.root):
+        # Looked at again under the lock: another experiment may have come in between.
+        for key, other in taken(rundir.root).items():
+            ours = (other.get("mark"), other.get("cable")) == (rundir.mark, tunnel.id)
+            if other.get("device") == tunnel.device and not ours and (key == name or other.get("whole") or not tunnel.vlan):
+                raise LinkError(f"interface {tunnel.device} is plugged in already for {other.get('mark')}, as {key.rstrip('@')}")
         path = _record(rundir.root, name)
         if not os.path.exists(path):
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)

@@ -56,10 +56,16 @@ options:
           - How frames travel.
           - V(ssh) is authenticated and encrypted. The side with O(cables[].role=dial) comes in at the other as the account C(benito), with
             a key that may do nothing else.
-          - V(tcp) and V(udp) are neither. Only the peer's address is let in to their port.
+          - V(tcp) is authenticated at its beginning, by O(secrets), and not encrypted. The connection that follows is as safe as TCP is
+            from those that cannot listen in.
+          - V(udp) looks for its peer in the same way, and not at each datagram after that. Whoever can send with the peer's address to
+            a host of such a cable can send it frames, so it is for networks that nobody else is in.
           - V(vxlan) is the kernel's, at UDP port O(cables[].socket) with O(cables[].number) as its identifier. It is neither authenticated
-            nor encrypted; only the peer's address is let in.
-          - V(ethernet) plugs in a network interface of this host, or a VLAN of it, which the host must not use itself.
+            nor encrypted, and for networks that nobody else is in.
+          - V(ethernet) plugs in a network interface of this host, or a VLAN of it, which the host must not use itself. All that is in that
+            network is on the substrate.
+          - For V(tcp), V(udp) and V(vxlan), only the peer's address is let in to the port on this host, and nothing but the cable gets
+            from this host to the peer's, neither what it forwards nor programs of other accounts than root's and C(benito).
         type: str
         choices: [ssh, tcp, udp, vxlan, ethernet]
         default: ssh
@@ -100,6 +106,12 @@ options:
     description: Its public half. Needed where this host lets cables in by ssh. An empty one leaves the one that is there.
     type: str
     default: ''
+  secrets:
+    description:
+      - Secrets of the cables by O(cables[].id), each of 64 hexadecimal digits and the same at both ends. Needed for V(tcp) and V(udp).
+      - A cable that has none here keeps the one that it has. The filter P(benito.testbed.cable_secrets#filter) makes them.
+    type: dict
+    default: {}
   state:
     description:
       - V(present) makes the cables that are not as wanted.
@@ -220,6 +232,7 @@ def main():
             "cables": {"type": "list", "elements": "dict", "required": True, "options": CABLE},
             "key": {"type": "str", "default": "", "no_log": True},
             "public_key": {"type": "str", "default": "", "no_log": False},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "purge": {"type": "bool", "default": True},
         },
@@ -231,7 +244,8 @@ def main():
         wanted = [Cable.from_options(options) for options in params["cables"]]
         with lock:
             if params["state"] == "present":
-                keys = cables.Keys(params["key"], params["public_key"])
+                secrets = {str(id_): str(secret) for id_, secret in params["secrets"].items()}
+                keys = cables.Keys(params["key"], params["public_key"], secrets)
                 results = cables.present(rundir, wanted, keys, params["purge"], module.check_mode)
             else:
                 results = cables.absent(rundir, [cable.id for cable in wanted], module.check_mode)

@@ -11,8 +11,9 @@ module: state_files
 short_description: Keep texts and SSH keys of an experiment on the controller
 version_added: 0.1.0
 description:
-  - Makes a directory on the controller that only its owner may enter, and texts and pairs of SSH keys in it that only their owner may read.
-  - What is right already stays as it is; a key that is there is never made again. Other files of the directory are left alone.
+  - Makes a directory on the controller that only its owner may enter, and texts, pairs of SSH keys and secrets in it that only their owner
+    may read.
+  - What is right already stays as it is; a key or a secret that is there is never made again. Other files of the directory are left alone.
   - It is an action, which runs where the playbook runs, whatever host the task is for, without the start of a module for each file.
 options:
   directory:
@@ -32,6 +33,11 @@ options:
     description: Comments of pairs of SSH keys (ed25519), by the file name of the private one; the public one's name ends in C(.pub).
     type: dict
     default: {}
+  random:
+    description: Names of files that each hold a secret, 64 hexadecimal digits drawn at random.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Tells what would change.

@@ -80,6 +80,7 @@ class Control:
             "interface": settings.control_interface or "" if self.mode == "bridge" else "",
             "deadline": settings.control_deadline,
             "ports": list(self.span or ()),
+            "cable_ports": [settings.cable_ports.low, settings.cable_ports.high],
             "guests": reached,
             **egress(settings),
         }

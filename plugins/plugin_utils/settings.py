@@ -282,8 +282,8 @@ SETTINGS: tuple[Setting, ...] = (
         "ssh",
         one_of(*CABLES),
         ", ".join(CABLES),
-        "What joins the switches of a substrate with members on several pnodes: V(ssh) is authenticated and encrypted, V(tcp) and V(udp) "
-        "are neither, V(vxlan) is the kernel's, V(ethernet) the lab's own network.",
+        "What joins the switches of a substrate with members on several pnodes: V(ssh) is authenticated and encrypted, V(tcp) is "
+        "authenticated when it begins. V(udp), V(vxlan) (the kernel's) and V(ethernet) (the lab's own) are for closed networks only.",
         CABLE_TRANSPORT,
         places="topology substrate",
     ),
@@ -302,7 +302,7 @@ SETTINGS: tuple[Setting, ...] = (
         PortRange(20000, 29999),
         parse_port_range,
         "a range such as 20000-29999, from 1024 to 65535",
-        "Ports of UDP and TCP that cables use on the pnodes. Without it, 20000-29999.",
+        "Ports of UDP and TCP that cables use on the pnodes. Guests do not reach them on any machine. Without it, 20000-29999.",
         LABS_WORD,
     ),
     Setting(

@@ -1,13 +1,14 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the controller keeps of an experiment: a directory that only its owner may enter, with texts and pairs of SSH keys."""
+"""What the controller keeps of an experiment: a directory that only its owner may enter, with texts, pairs of SSH keys and secrets."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,23 +21,26 @@ class StateError(Exception):
 
 @dataclass(frozen=True)
 class Change:
-    """A path that was made or altered: its text before and after, nothing for directories and keys."""
+    """A path that was made or altered: its text before and after, nothing for directories, keys and secrets."""
 
     path: str
     before: str = ""
     after: str = ""
 
 
-def keep(directory: Path, texts: Mapping[str, str], keys: Mapping[str, str], check: bool = False) -> tuple[Change, ...]:
+def keep(
+    directory: Path, texts: Mapping[str, str], keys: Mapping[str, str], check: bool = False, random: Sequence[str] = ()
+) -> tuple[Change, ...]:
     """Bring the directory to what is wanted and return what that changed, or would in a check.
 
-    ``texts`` are by file name, the comments of ``keys`` too: a key that is there stays. Raises StateError.
+    ``texts`` are by file name, the comments of ``keys`` too; ``random`` are names of files with a secret of 64 hexadecimal digits. A key
+    or a secret that is there stays. Raises StateError.
     """
-    for name in (*texts, *keys):
+    for name in (*texts, *keys, *random):
         if name in ("", ".", "..") or "/" in name:
             raise StateError(f"{name!r} is not the name of a file in {directory}")
     try:
-        return tuple(_changes(directory, texts, keys, check))
+        return (*_changes(directory, texts, keys, check), *_secrets(directory, random, check))
     except (OSError, UnicodeError) as error:
         raise StateError(f"{directory}: {error}") from None
 
@@ -74,6 +78,19 @@ def _changes(directory: Path, texts: Mapping[str, str], keys: Mapping[str, str],
             yield Change(str(path), before or "", text)
             if not check:
                 _write(path, text)
+
+
+def _secrets(directory: Path, names: Sequence[str], check: bool) -> Iterator[Change]:
+    for name in names:
+        path = directory / name
+        if not path.exists():
+            yield Change(str(path))
+            if not check:
+                _write(path, f"{secrets.token_hex(32)}\n")
+        elif _mode(path) != _FILE:
+            yield Change(str(path))
+            if not check:
+                path.chmod(_FILE)
 
 
 def _mode(path: Path) -> int:

@@ -11,6 +11,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.benito.testbed.plugins import filter as package
 from ansible_collections.benito.testbed.plugins.filter import (
     annotated_topdl,
+    cable_secrets,
     known_hosts,
     node_list,
     ssh_config,
@@ -22,7 +23,7 @@ from ansible_collections.benito.testbed.plugins.filter import (
 from ansible_collections.benito.testbed.plugins.plugin_utils.embedding import read_embedding
 from ansible_collections.benito.testbed.plugins.plugin_utils.formats.topdl import read_topdl
 
-MODULES = (annotated_topdl, known_hosts, node_list, ssh_config, status_rows, status_table, topology_graph, topology_topdl)
+MODULES = (annotated_topdl, cable_secrets, known_hosts, node_list, ssh_config, status_rows, status_table, topology_graph, topology_topdl)
 TEXT = (
     "<experiment><version>1.0</version><substrates><name>l0</name></substrates>"
     "<elements><computer><name>a</name><interface><substrate>l0</substrate><name>i</name></interface></computer></elements>"
@@ -86,9 +87,17 @@ def test_views(benito):
     assert call(known_hosts, benito, nodes, "ssh-rsa AAAA") == "a.pair.p ssh-rsa AAAA\n"
 
 
+def test_cable_secrets():
+    found = call(cable_secrets, [{"id": "a", "transport": "tcp"}, {"id": "b", "transport": "ssh"}], "5e" * 32)
+    assert list(found) == ["a"] and found["a"] != "5e" * 32
+
+
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
+        (cable_secrets, ([{"transport": "tcp"}], "5e" * 32)),
+        (cable_secrets, ([], "no secret")),
+        (cable_secrets, ([3], "5e" * 32)),
         (annotated_topdl, ({},)),
         (annotated_topdl, ({"source": "/nowhere/x.topdl", "overrides": {}},)),
         (topology_topdl, ({"source": "/nowhere/x.topdl"},)),

@@ -11,17 +11,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ansible_collections.benito.testbed.plugins.module_utils import cable_keeper
+from ansible_collections.benito.testbed.plugins.module_utils import cable_greeting, cable_keeper
 from ansible_collections.benito.testbed.plugins.module_utils.cable_keeper import FIRST, LASTING, LONGEST, Board, next_pause
 
-GREETING = "0" * 64 + "\n"
+SECRET = "5e" * 32
 SLEEP = ["sleep", "300"]
 THROUGH = ["sh", "-c", f"echo '{cable_keeper.CONNECTED}' >&2; exec sleep 300"]
 
@@ -41,7 +44,8 @@ class Keeper:
     def __init__(self, home: Path) -> None:
         self.home = home
         (home / "io").mkdir(exist_ok=True)
-        (home / "keeper.py").write_bytes(Path(cable_keeper.__file__).read_bytes())
+        for name, module in (("keeper", cable_keeper), ("cable_greeting", cable_greeting)):
+            (home / f"{name}.py").write_bytes(Path(module.__file__).read_bytes())
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *entries: dict[str, Any]) -> None:
@@ -182,30 +186,97 @@ def test_nothing_outlives_it(keeper: Keeper, how: int) -> None:
 
 def tcp(port: int, **more: Any) -> dict[str, Any]:
     plug = ["sh", "-c", "echo hello; exec cat"]
-    return {"id": "a", "how": "listen", "plug": plug, "address": "127.0.0.1", "socket": port, "greeting": GREETING, **more}
+    return {"id": "a", "how": "listen", "plug": plug, "address": "127.0.0.1", "socket": port, "secret": SECRET, **more}
+
+
+def heard(connection: socket.socket, count: int) -> bytes:
+    text = b""
+    with contextlib.suppress(ConnectionError):
+        while len(text) < count:
+            piece = connection.recv(count - len(text))
+            if not piece:
+                break
+            text += piece
+    return text
+
+
+def greet(connection: socket.socket, secret: str = SECRET) -> tuple[bytes, bytes, bytes]:
+    """Dial as the other end does; return the challenge, what we said, and what was answered."""
+    challenge = heard(connection, cable_greeting.NONCE)
+    nonce = os.urandom(cable_greeting.NONCE)
+    said = nonce + cable_greeting.proof(bytes.fromhex(secret), b"dial", challenge, nonce)
+    with contextlib.suppress(ConnectionError):
+        connection.sendall(said)
+    return challenge, said, heard(connection, cable_greeting.PROOF)
+
+
+def come(port: int) -> socket.socket:
+    assert wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
 def test_only_the_other_end_of_the_cable_is_taken(keeper: Keeper) -> None:
     port = free_port()
-    keeper.start(tcp(port), tcp(port + 1, id="b", address="127.0.0.9"))
-
-    def come(number: int, greeting: str) -> bytes:
-        with socket.create_connection(("127.0.0.1", number), timeout=10) as connection:
-            connection.sendall(greeting.encode())
-            heard = b""
-            while len(heard) < len(GREETING) + 6:
-                piece = connection.recv(100)
-                if not piece:
-                    break
-                heard += piece
-            return heard
-
-    assert wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
-    assert come(port, "1" * 64 + "\n") == b""
-    with contextlib.suppress(ConnectionError):
-        assert come(port + 1, GREETING) == b"", "from an address that is not the peer's"
-    assert come(port, GREETING) == f"{GREETING}hello\n".encode()
+    keeper.start(tcp(port), tcp(port + 1, id="b", address="127.0.0.9"), tcp(port + 2, id="c", secret=""))
+    with come(port) as wrong:
+        assert greet(wrong, "5f" * 32)[2] == b""
+    with come(port + 1) as elsewhere:
+        assert greet(elsewhere)[0] == b"", "from an address that is not the peer's"
+    assert keeper.is_("broken", "c")
+    assert "no secret" in keeper.cable("c")["detail"]
+    with come(port) as right:
+        challenge, said, answered = greet(right)
+        nonce = said[: cable_greeting.NONCE]
+        assert answered == cable_greeting.proof(bytes.fromhex(SECRET), b"listen", challenge, nonce)
+        assert heard(right, 6) == b"hello\n"
     assert keeper.is_("broken")
+
+
+def test_what_was_overheard_opens_nothing(keeper: Keeper) -> None:
+    port = free_port()
+    keeper.start(tcp(port))
+    with come(port) as right:
+        challenge, said, answered = greet(right)
+        assert keeper.is_("connected")
+        for replay in (said, answered, challenge + answered, said + b"frame", b"0" * 64 + b"\n"):
+            with come(port) as stranger:
+                heard(stranger, cable_greeting.NONCE)
+                stranger.sendall(replay)
+                stranger.shutdown(socket.SHUT_WR)
+                assert heard(stranger, 6) == b"", replay
+        assert heard(right, 6) == b"hello\n"
+        assert (keeper.cable()["state"], keeper.cable()["connections"]) == ("connected", 1)
+
+
+def test_one_that_says_nothing_holds_up_nobody(keeper: Keeper) -> None:
+    port = free_port()
+    keeper.start(tcp(port))
+    silent = [come(port) for dummy in range(3)]
+    try:
+        with come(port) as right:
+            assert greet(right)[2]
+            assert heard(right, 6) == b"hello\n"
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+@pytest.mark.parametrize("answer", [b"", b"\0" * 32, b"\0" * 300], ids=["nothing", "zeros", "more zeros"])
+def test_one_that_listens_at_the_peers_port_gets_no_cable(keeper: Keeper, answer: bytes) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(10)
+        keeper.start(tcp(listener.getsockname()[1], how="dial"))
+        with listener.accept()[0] as connection:
+            connection.settimeout(10)
+            connection.sendall(b"\1" * cable_greeting.NONCE)
+            said = heard(connection, cable_greeting.NONCE + cable_greeting.PROOF)
+            # Also what it said itself is no proof of the other end.
+            connection.sendall(answer or said[cable_greeting.NONCE :])
+            assert heard(connection, 6) == b""
+        assert wait_for(lambda: keeper.cable()["state"] == "broken")
+        assert "not the other end" in keeper.cable()["detail"]
 
 
 def test_a_new_connection_takes_the_place_of_a_dead_one(keeper: Keeper) -> None:
@@ -216,13 +287,10 @@ def test_a_new_connection_takes_the_place_of_a_dead_one(keeper: Keeper) -> None:
     try:
         for times in (1, 2):
             connections.append(socket.create_connection(("127.0.0.1", port), timeout=10))
-            connections[-1].sendall(GREETING.encode())
+            assert greet(connections[-1])[2]
             assert wait_for(lambda times=times: (keeper.cable()["connections"], keeper.cable()["state"]) == (times, "connected"))
         connections[0].settimeout(10)
-        heard = b""
-        while piece := connections[0].recv(1000):
-            heard += piece
-        assert heard.endswith(b"hello\n"), "the first one was closed"
+        assert heard(connections[0], 1000) == b"hello\n", "the first one was closed"
     finally:
         for connection in connections:
             connection.close()
@@ -241,7 +309,7 @@ def test_a_dialling_end_finds_its_peer_and_loses_it(keeper: Keeper, tmp_path: Pa
         assert peer.is_("connected")
         peer.stop(signal.SIGKILL)
         assert keeper.is_("broken")
-        peer.start(tcp(port, greeting="2" * 64 + "\n"))
+        peer.start(tcp(port, secret="5f" * 32))
         assert wait_for(lambda: keeper.cable()["detail"].endswith("turned away")), keeper.cable()
         assert peer.cable()["connections"] == 1, "that of before"
     finally:
@@ -257,23 +325,107 @@ def test_a_port_that_is_taken_is_said(keeper: Keeper) -> None:
         assert "in use" in keeper.cable()["detail"]
 
 
-def test_datagrams_are_exchanged_only_with_the_other_end_of_the_cable(keeper: Keeper, tmp_path: Path) -> None:
+class FarEnd:
+    """The other end of a cable by UDP, at another address of this host and the same port."""
+
+    def __init__(self, port: int, secret: str = SECRET) -> None:
+        self.secret = bytes.fromhex(secret)
+        self.session = os.urandom(cable_greeting.SESSION)
+        self.plugged = True
+        self.replayed = b""
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.socket.bind(("127.0.0.2", port))
+        self.last = b""
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                datagram, sender = self.socket.recvfrom(2000)
+                question = cable_greeting.asked(self.secret, datagram)
+                if question:
+                    self.last = cable_greeting.answer(self.secret, question, self.session, self.plugged)
+                    self.socket.sendto(self.replayed or self.last, sender)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def datagram_cable(port: int, **more: Any) -> dict[str, Any]:
+    return {"id": "a", "how": "datagram", "plug": SLEEP, "address": "127.0.0.2", "socket": port, "secret": SECRET, **more}
+
+
+def test_datagrams_are_exchanged_only_with_the_other_end_of_the_cable(keeper: Keeper) -> None:
     port = free_port(socket.SOCK_DGRAM)
-    entry = {"id": "a", "how": "datagram", "plug": SLEEP, "address": "127.0.0.1", "socket": port, "greeting": GREETING}
-    keeper.start(entry)
-    # There is but one host here: the other end is itself.
+    far = FarEnd(port)
+    keeper.start(datagram_cable(port))
     assert keeper.is_("connected")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        stranger.settimeout(0.5)
-        stranger.connect(("127.0.0.1", port))
-        stranger.send(b"1" * 65)
-        with pytest.raises(TimeoutError):
-            stranger.recv(100)
-        stranger.send(GREETING.encode())
-        assert stranger.recv(100) == f"{GREETING}+".encode()
-    keeper.want({**entry, "address": "192.0.2.1.invalid"})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.settimeout(0.5)
+        other.connect(("127.0.0.1", port))
+        session = os.urandom(cable_greeting.SESSION)
+        for wrong in (b"1" * 65, b"", cable_greeting.ask(bytes.fromhex("5f" * 32), session)[1]):
+            other.send(wrong)
+            with pytest.raises(TimeoutError):
+                other.recv(300)
+        nonce, question = cable_greeting.ask(far.secret, session)
+        other.send(question)
+        assert cable_greeting.answered(far.secret, (nonce, session), other.recv(300))[1] is True
+    keeper.want(datagram_cable(port, address="192.0.2.1.invalid"))
     assert keeper.is_("broken")
     assert "192.0.2.1.invalid" in keeper.cable()["detail"]
+    far.close()
+
+
+def test_an_answer_of_before_is_none(keeper: Keeper) -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    far = FarEnd(port)
+    keeper.start(datagram_cable(port))
+    assert keeper.is_("connected")
+    (plug,) = keeper.cable()["pids"]
+    far.replayed = far.last
+    assert keeper.is_("broken")
+    # Whatever comes from that address and port by now is not the cable's any more.
+    assert wait_for(lambda: gone(plug), 30)
+    far.replayed = b""
+    assert keeper.is_("connected")
+    far.close()
+
+
+def test_without_the_secret_there_is_no_plug(keeper: Keeper) -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    far = FarEnd(port, "5f" * 32)
+    keeper.start(datagram_cable(port), datagram_cable(port + 1, id="b", secret=""))
+    assert keeper.is_("broken")
+    assert keeper.is_("broken", "b")
+    assert [keeper.cable(id_)["connections"] for id_ in "ab"] == [0, 0]
+    assert keeper.cable()["pids"] == []
+    assert "no secret" in keeper.cable("b")["detail"]
+    far.close()
+
+
+def test_an_end_does_not_take_its_own_answer_for_the_others() -> None:
+    secret, session = bytes.fromhex(SECRET), os.urandom(cable_greeting.SESSION)
+    nonce, datagram = cable_greeting.ask(secret, session)
+    question = cable_greeting.asked(secret, datagram)
+    assert question == (nonce, session)
+    with pytest.raises(cable_greeting.Stranger):
+        cable_greeting.answered(secret, question, cable_greeting.answer(secret, question, session, plugged=True))
+    other = os.urandom(cable_greeting.SESSION)
+    answer = cable_greeting.answer(secret, question, other, plugged=False)
+    assert cable_greeting.answered(secret, question, answer) == (other, False)
+    with pytest.raises(cable_greeting.Stranger):
+        cable_greeting.answered(secret, question, b"+" + answer[1:])
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_no_other_words_are_a_greeting(one: bytes, other: bytes) -> None:
+    secret = bytes.fromhex(SECRET)
+    assert cable_greeting.asked(secret, one) is None
+    with pytest.raises(cable_greeting.Stranger):
+        cable_greeting.answered(secret, (one, other), other)
 
 
 def test_a_tunnel_to_nobody_is_broken(keeper: Keeper) -> None:

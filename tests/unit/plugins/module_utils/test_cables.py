@@ -30,6 +30,7 @@ Run = Callable[[Callable[[], None]], None]
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKDHNEbXzcZJTBVPjxpOlcESx8VqNNOhCNT6pQJ1wuy1"
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJfHcB+KbWkT2m0qkOStSP7Jt4sFp7ZJ+YQhE7SDPqkC experiment\n"
 HERE = RunDir("lab", "demo", "lab.demo", "/srv/b")
+SECRETS = Keys(secrets={id_: f"{number:064x}" for number, id_ in enumerate(("lan0-1", "b", "tcp", "udp"), 1)})
 
 
 def options(transport: str = "ssh", role: str = "dial", **more: Any) -> dict[str, Any]:
@@ -154,16 +155,22 @@ def test_every_process_names_its_experiment_and_its_port(words: tuple[str, str],
     assert "/srv/b/lab.demo/" in " ".join(entry.get("far", entry["plug"]))
 
 
-def test_only_the_two_ends_of_a_cable_have_the_same_greeting() -> None:
-    listening, dialing = cable("tcp", "listen", port=9), cable("tcp", "dial")
-    same = one_cable.greeting(HERE, dialing)
-    assert one_cable.greeting(RunDir("lab", "demo", "other", "/x"), listening) == same
-    others = [
-        one_cable.greeting(RunDir("lab", "demo2", "lab.demo", "/srv/b"), dialing),
-        one_cable.greeting(HERE, cable("tcp", "dial", id="lan0-2")),
-        one_cable.greeting(HERE, cable("tcp", "dial", number=78)),
-    ]
-    assert len({same, *others}) == 4
+@pytest.mark.parametrize("words", [("tcp", "listen"), ("tcp", "dial"), ("udp", "peer")])
+def test_a_cable_that_proves_itself_needs_its_secret(rundir: RunDir, words: tuple[str, str]) -> None:
+    wanted = {"lan0-1": (cable(*words), 0)}
+    with pytest.raises(HostError, match="secrets has none for lan0-1"):
+        cables._files(rundir, wanted, Keys())
+    with pytest.raises(HostError, match="must be 64 hexadecimal digits"):
+        cables._files(rundir, wanted, Keys(secrets={"lan0-1": "5e"}))
+    content, mode = cables._files(rundir, wanted, SECRETS)["keeper.json"]
+    assert json.loads(content)["cables"][0]["secret"] == SECRETS.secrets["lan0-1"]
+    assert mode & 0o007 == 0
+    # Where it is there already, nobody has to give it again.
+    os.makedirs(one_cable.home(rundir))
+    Path(f"{one_cable.home(rundir)}/keeper.json").write_bytes(content)
+    assert cables._files(rundir, wanted, Keys())["keeper.json"][0] == content
+    without = cables._files(rundir, {"lan0-1": (cable("vxlan", "peer"), 0)}, SECRETS)["keeper.json"][0]
+    assert "secret" not in json.loads(without)["cables"][0]
 
 
 def test_what_a_cable_claims_of_its_host() -> None:
@@ -235,9 +242,9 @@ def test_without_a_key_nothing_is_begun(rundir: RunDir) -> None:
 
 def test_what_is_compared_of_shared_lists_is_the_own_part(rundir: RunDir) -> None:
     one, two = cable("udp", "peer"), cable("udp", "peer", id="b", socket=20078)
-    both = cables._files(rundir, {"lan0-1": (one, 0), "b": (two, 0)}, Keys())["keeper.json"][0]
-    alone = cables._files(rundir, {"b": (two, 0)}, Keys())["keeper.json"][0]
-    changed = cables._files(rundir, {"b": (two, 1)}, Keys())["keeper.json"][0]
+    both = cables._files(rundir, {"lan0-1": (one, 0), "b": (two, 0)}, SECRETS)["keeper.json"][0]
+    alone = cables._files(rundir, {"b": (two, 0)}, SECRETS)["keeper.json"][0]
+    changed = cables._files(rundir, {"b": (two, 1)}, SECRETS)["keeper.json"][0]
     assert cables._holds(both, "keeper.json", alone)
     assert not cables._holds(both, "keeper.json", changed)
     assert not cables._holds(alone, "keeper.json", both)
@@ -331,6 +338,23 @@ def test_each_port_has_one_peer() -> None:
     assert "ip saddr != 192.0.2.7 udp dport 4789 @th,96,24 77 drop" in text
     assert "meta nfproto ipv6 tcp dport 20001 drop" in text
     assert text == cable_rules.rules(HERE, ports[::-1])
+    assert "chain forward" not in text
+
+
+def test_only_our_cables_reach_the_peers_ports() -> None:
+    listening = cables._ports([cable("tcp", "listen")])
+    assert "chain input" in cable_rules.rules(HERE, listening)
+    assert "ip daddr" not in cable_rules.rules(HERE, listening)
+    for words in (("tcp", "dial"), ("udp", "peer"), ("vxlan", "peer")):
+        text = cable_rules.rules(HERE, cables._ports([cable(*words)]), [998])
+        protocol = "tcp" if words[0] == "tcp" else "udp"
+        assert f"ip daddr 192.0.2.7 {protocol} dport 20077 drop" in text.partition("chain forward")[2]
+        assert f"ip daddr 192.0.2.7 {protocol} dport 20077 meta skuid != {{ 0, 998 }} drop" in text.partition("chain output")[2]
+        assert ("chain input" in text) == (words[0] != "tcp")
+    assert cables._ports([cable(), cable("ssh", "listen"), cable("ethernet", "peer")]) == []
+
+
+def test_tables_of_different_experiments_differ() -> None:
     assert cable_rules.table(HERE) != cable_rules.table(RunDir("lab", "demo2", "lab.demo", "/srv/b"))
 
 
@@ -432,6 +456,49 @@ def test_an_interface_is_given_back_as_it_was(
     own_network(inside)
 
 
+def test_a_vlan_of_one_experiment_is_no_others(
+    rundir: RunDir, account: str, tun: Path, own_network: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tunnels, "ACCOUNT", account)
+    other = RunDir("lab", "other", "lab.other", rundir.root)
+    real = tunnels.run
+
+    def run(words: list[str], *more: str) -> str:
+        # A kernel without VLANs has other devices upon a device: it is their place that counts here.
+        if words[-4:-1] == ["type", "vlan", "id"]:
+            words = [*words[:-3], "macvlan"]
+        return real(words, *more)
+
+    monkeypatch.setattr(tunnels, "run", run)
+
+    def take(experiment: RunDir, vlan: int) -> None:
+        tunnels.set_up(experiment, tunnels.ethernet(experiment, "a", "lab0", vlan), "")
+
+    def inside() -> None:
+        real(["ip", "link", "add", "lab0", "type", "veth", "peer", "name", "lab1"])
+        take(rundir, 12)
+        # The whole interface would be that VLAN too, and all the others.
+        with pytest.raises(HostError, match=f"lab0 carries bo.* of {rundir.mark}"):
+            take(other, 0)
+        take(other, 13)
+        tunnels.take_down(other, "a")
+        # Also when both look at the same moment, and each finds it free.
+        monkeypatch.setattr(tunnels, "check_free", lambda *words: None)
+        for vlan in (0, 12):
+            with pytest.raises(HostError, match=f"plugged in already for {rundir.mark}, as lab0.12"):
+                take(other, vlan)
+            tunnels.take_down(other, "a")
+        tunnels.take_down(rundir, "a")
+        take(rundir, 0)
+        for vlan in (0, 12):
+            with pytest.raises(HostError, match=f"plugged in already for {rundir.mark}, as lab0"):
+                take(other, vlan)
+            tunnels.take_down(other, "a")
+        assert tunnels.missing(rundir, tunnels.ethernet(rundir, "a", "lab0", 0), "") == ""
+
+    own_network(inside)
+
+
 def test_an_address_that_is_not_known_is_one_cables_failure(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*words: object) -> object:
         raise socket.gaierror(-2, "Name or service not known")
@@ -442,6 +509,55 @@ def test_an_address_that_is_not_known_is_one_cables_failure(rundir: RunDir, monk
 
 
 # All of it
+
+
+def test_rules_are_there_before_and_after_what_they_protect(
+    rundir: RunDir, account: str, tun: Path, own_network: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (cables, tunnels):
+        monkeypatch.setattr(module, "ACCOUNT", account)
+    seen: list[str] = []
+
+    def watched(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def look(*words: Any, **more: Any) -> Any:
+            listing = cable_rules.listing(rundir)
+            seen.append(f"{name} " + " ".join(number for number in ("20077", "20078", "20079") if number in listing))
+            return real(*words, **more)
+
+        monkeypatch.setattr(module, name, look)
+
+    def inside() -> None:
+        for module, name in ((tunnels, "set_up"), (tunnels, "take_down"), (cables, "_start"), (cables, "_nudge")):
+            watched(module, name)
+        first = [
+            cable("vxlan", "peer", id="vxlan", peer_address="127.0.0.1"),
+            cable("tcp", "listen", id="tcp", socket=20078, peer_address="127.0.0.1"),
+        ]
+        assert not [r for r in cables.present(rundir, first, SECRETS, purge=True, check=False) if r.get("failed")]
+        assert seen == ["set_up 20077 20078", "_start 20077 20078"]
+        # The port of one that goes or moves is closed until its listener has gone.
+        del seen[:]
+        moved = [cable("tcp", "listen", id="tcp", socket=20079, peer_address="127.0.0.1")]
+        assert not [r for r in cables.present(rundir, moved, SECRETS, purge=True, check=False) if r.get("failed")]
+        assert {word for word in seen if word.startswith("_nudge")} == {"_nudge 20077 20078 20079"}
+        assert all("20077 20078" in word for word in seen)
+        assert not any(old in cable_rules.listing(rundir) for old in ("20077", "20078"))
+        cables.present(rundir, [], SECRETS, purge=True, check=False)
+        assert cable_rules.listing(rundir) == ""
+        # Without rules there is nothing: neither device nor supervisor.
+        del seen[:]
+
+        def broken(*words: Any) -> None:
+            raise HostError("no nft here")
+
+        monkeypatch.setattr(cable_rules, "put", broken)
+        assert [r.get("msg") for r in cables.present(rundir, first, SECRETS, purge=True, check=False)] == ["no nft here"] * 2
+        assert seen == []
+        assert cable_status.keeper(rundir) is None
+
+    own_network(inside)
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["with its records", "with its records lost"])
@@ -461,7 +577,7 @@ def test_a_sweep_finds_everything(
         tun.chmod(0o600)
         tunnels.run(["ip", "link", "add", "lab0", "type", "veth", "peer", "name", "lab1"])
         vde.start(rundir, vde.Switch("lan0", "lan0", 16))
-        keys = Keys("", PUBLIC)
+        keys = Keys("", PUBLIC, SECRETS.secrets)
         with rundir.locked():
             results = cables.present(rundir, wanted, keys, purge=True, check=False)
         assert not [r for r in results if r.get("failed")], results
@@ -498,7 +614,7 @@ def test_only_one_cable_fails_where_one_is_wrong(
     def inside() -> None:
         wrong = cable("ethernet", "peer", id="lab", name="lab", port=7, device="lab0")
         right = cable("tcp", "dial", peer_address="127.0.0.1")
-        first = cables.present(rundir, [wrong, right], Keys(), purge=True, check=False)
+        first = cables.present(rundir, [wrong, right], SECRETS, purge=True, check=False)
         assert [(r["name"], r.get("msg", "")) for r in first] == [("lab", "this host has no interface lab0"), ("lan0 pnode-0001", "")]
         second = cables.present(rundir, [wrong, right], Keys(), purge=True, check=False)
         assert [(r["changed"], r["reason"]) for r in second] == [(True, "not finished"), (False, "")]

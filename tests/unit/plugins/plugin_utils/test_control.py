@@ -245,6 +245,7 @@ def test_the_document_tells_a_pnode_about_its_guests():
     assert document == {
         "mode": "ports", "bridge": "bn1", "table": "bn1", "address": dotted(control.nets[1].gateway), "prefix": 24,
         "subnet": str(control.nets[1].network), "addressing": "static", "interface": "", "deadline": 30, "ports": [2200, 2299],
+        "cable_ports": [20000, 29999],
         "guests": [{"name": "n1", "mac": "m", "address": "a", "tap": "t", "port": 2202}],
     }  # fmt: skip
 

@@ -67,6 +67,7 @@ def test_document_has_the_fields_of_the_contract(planned):
     assert document["experiment"] == {"project": "testbed", "experiment": "star", "id": "testbed.star"}
     assert document["switches"] == [{"name": f"l{i}", "id": f"l{i}", "ports": 32} for i in range(3)]
     control = {"mode", "bridge", "table", "address", "prefix", "subnet", "addressing", "interface", "deadline", "ports", "guests"}
+    control |= {"cable_ports"}
     assert set(document["control"]) == control
     assert document["control"]["guests"][1] == {"name": "n-0", **document["guests"][1]["control"]}
     assert document["hosts"][0] == ["centre", "l0", 0, "10.0.0.1"]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -66,6 +67,23 @@ def test_keys_are_pairs_and_are_made_once(tmp_path: Path) -> None:
     assert listing(directory) == made
 
 
+def test_secrets_are_drawn_once_and_the_owners_alone(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    told = keep(directory, {}, {}, check=True, random=["cable_secret"])
+    assert not directory.exists()
+    assert keep(directory, {}, {}, random=["cable_secret"]) == told
+    ((mode, text),) = listing(directory).values()
+    assert mode == 0o600
+    assert re.fullmatch(rb"[0-9a-f]{64}\n", text)
+    assert all(not change.before and not change.after for change in told), "a difference would show it"
+    (directory / "cable_secret").chmod(0o644)
+    assert [change.path for change in keep(directory, {}, {}, random=["cable_secret"])] == [str(directory / "cable_secret")]
+    assert keep(directory, {}, {}, random=["cable_secret"]) == ()
+    assert listing(directory) == {"cable_secret": (0o600, text)}
+    keep(tmp_path / "other", {}, {}, random=["cable_secret"])
+    assert (tmp_path / "other" / "cable_secret").read_bytes() != text
+
+
 def test_a_key_that_cannot_be_made_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "bin" / "ssh-keygen"
     program.parent.mkdir()
@@ -78,7 +96,7 @@ def test_a_key_that_cannot_be_made_says_why_and_leaves_nothing(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("name", ["", "..", ".", "../x", "a/b", "/etc/passwd"])
-@pytest.mark.parametrize("kind", ["texts", "keys"])
+@pytest.mark.parametrize("kind", ["texts", "keys", "random"])
 def test_only_names_of_files(tmp_path: Path, name: str, kind: str) -> None:
     with pytest.raises(StateError, match="is not the name of a file"):
         keep(tmp_path / "state", **{"texts": {}, "keys": {}, kind: {name: "x"}})
