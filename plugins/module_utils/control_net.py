@@ -163,7 +163,7 @@ def recorded(rundir: RunDir) -> ControlNet | None:
     claim = read_json(f"{rundir.path}/control.json").get("claim")
     try:
         return ControlNet.from_options(claim) if isinstance(claim, dict) else None
-    except (LinkError, KeyError, TypeError, ValueError):
+    except (LinkError, AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return None
 
 

@@ -19,6 +19,7 @@ from . import host_links
 from .host_links import CONTROL_GROUP, LAB_GROUP, NODE_GROUPS, LinkError
 from .processes import boot_id
 from .rundir import existing, host_lock, read_json, remove, write_json
+from .untrusted import UntrustedError, read_bytes
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 INTERFACES = "/proc/sys/net/ipv4/conf"
@@ -97,16 +98,17 @@ def rules(routing: list[str]) -> str:
 def _record(root: str) -> dict[str, Any]:
     """Return what was there before; nothing when we did not switch it on since the host was started."""
     record = read_json(f"{root}/forwarding.json")
-    return record if record.get("boot") == boot_id() and isinstance(record.get("interfaces"), dict) else {}
+    interfaces = record.get("interfaces")
+    sound = record.get("boot") == boot_id() and record.get("ip_forward") in ("0", "1") and isinstance(interfaces, dict)
+    return record if sound and all("/" not in name for name in interfaces or ()) else {}
 
 
 def _of_old(root: str) -> dict[str, Any]:
     """Return what earlier versions remembered: the one setting."""
-    try:
-        with open(f"{root}/ip_forward", encoding="ascii") as file:
-            return {"boot": boot_id(), "ip_forward": file.read().strip() or "0", "interfaces": {}, "redirects": ""}
-    except OSError:
-        return {}
+    with contextlib.suppress(UntrustedError):
+        before = "1" if read_bytes(f"{root}/ip_forward").strip() == b"1" else "0"
+        return {"boot": boot_id(), "ip_forward": before, "interfaces": {}, "redirects": ""}
+    return {}
 
 
 def _settings() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from .diagnostics import TopologyError, one_line
 from .placement import Room
+from .results import host_facts
 
 # Part of a host's memory that its own system keeps.
 RESERVED = 10  # percent
@@ -63,16 +64,16 @@ def pool_host(name: str, variables: Mapping[str, Any], facts: Mapping[str, Any])
     Raises TopologyError for a variable that cannot be used.
     """
 
-    def number(variable: str, measured: object) -> int | None:
-        value = variables.get(variable, measured)
+    def number(variable: str, default: object) -> int | None:
+        value = variables.get(variable, default)
         if value is None:
             return None
         if isinstance(value, bool) or not str(value).isdigit() or int(str(value)) < 1:
             raise TopologyError(f"{variable} of host {name} is {one_line(str(value))}: it must be a whole number, 1 or more")
         return int(str(value))
 
-    memory = facts.get("memory")
-    usable = max(1, memory * (100 - RESERVED) // 100 - int(facts.get("held", 0))) if isinstance(memory, int) else None
+    measured = host_facts(facts)
+    usable = max(1, measured.memory * (100 - RESERVED) // 100 - measured.held) if measured.memory else None
     local = variables.get("ansible_connection") == "local"
     return PoolHost(
         name=name,
@@ -80,10 +81,10 @@ def pool_host(name: str, variables: Mapping[str, Any], facts: Mapping[str, Any])
         ssh_port=number("benito_ssh_port", variables.get("ansible_port", 22)) or 22,
         reachable=str(variables.get("benito_reachable", True)).lower() not in ("false", "no", "0"),
         memory=number("benito_memory", usable),
-        cores=number("benito_cores", facts.get("cores")),
+        cores=number("benito_cores", measured.cores),
         packing=number("benito_packing", None),
         device=str(variables.get("benito_cable_device", "")),
-        host_keys=tuple(str(key) for key in facts.get("host_keys", ())),
+        host_keys=measured.host_keys,
     )
 
 
@@ -105,6 +106,6 @@ def load_facts(directory: Path) -> Mapping[str, Mapping[str, Any]]:
     """Return what was measured of each host at the last swap-in, by name; nothing where there is no such record, or it is damaged."""
     try:
         facts = json.loads((directory / "pool.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return {str(k): v for k, v in facts.items() if isinstance(v, Mapping)} if isinstance(facts, Mapping) else {}
