@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from ..diagnostics import NOWHERE, Location, Notice, TopologyError, close_to, first_notices, listing, one_line
 from ..topology import Computer, Interface, Topology
 
+NODES = 100_000
+
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"), "1 to 63 letters, digits, '-' and '_', the first a letter or digit"
 _PLAIN_NAME = (
     re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,62}"),
@@ -36,6 +38,8 @@ def check_name(kind: str, name: str, where: Location = NOWHERE) -> None:
 
 def check_topology(topology: Topology) -> tuple[Notice, ...]:
     """Raise TopologyError where names are wrong or point nowhere; return what is only strange."""
+    if len(topology.elements) > NODES:
+        raise TopologyError(f"there are more than {NODES} nodes: no topology has so many", topology.elements[NODES].where)
     substrates: dict[str, Location] = {}
     for substrate in topology.substrates:
         check_name("substrate", substrate.name, substrate.where)
