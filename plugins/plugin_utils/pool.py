@@ -9,6 +9,7 @@ so that reading an inventory asks no host anything.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from .placement import Room
 
 # Part of a host's memory that its own system keeps.
 RESERVED = 10  # percent
+# No host has so many MB or cores.
+_TOO_MUCH = 1_000_000_000
+_NUMBER = re.compile("0*[1-9][0-9]{0,8}")
 
 
 # What is asked of a host's inventory variables; all of them are plain words and numbers.
@@ -67,12 +71,12 @@ def pool_host(name: str, variables: Mapping[str, Any], facts: Mapping[str, Any])
         value = variables.get(variable, measured)
         if value is None:
             return None
-        if isinstance(value, bool) or not str(value).isdigit() or int(str(value)) < 1:
+        if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
             raise TopologyError(f"{variable} of host {name} is {one_line(str(value))}: it must be a whole number, 1 or more")
         return int(str(value))
 
     memory = facts.get("memory")
-    usable = max(1, memory * (100 - RESERVED) // 100 - int(facts.get("held", 0))) if isinstance(memory, int) else None
+    usable = max(1, memory * (100 - RESERVED) // 100 - facts.get("held", 0)) if memory else None
     local = variables.get("ansible_connection") == "local"
     return PoolHost(
         name=name,
@@ -83,7 +87,7 @@ def pool_host(name: str, variables: Mapping[str, Any], facts: Mapping[str, Any])
         cores=number("benito_cores", facts.get("cores")),
         packing=number("benito_packing", None),
         device=str(variables.get("benito_cable_device", "")),
-        host_keys=tuple(str(key) for key in facts.get("host_keys", ())),
+        host_keys=tuple(facts.get("host_keys", ())),
     )
 
 
@@ -102,9 +106,22 @@ def rooms(pool: Sequence[PoolHost], vcpus_per_core: int) -> tuple[Room, ...]:
 
 
 def load_facts(directory: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Return what was measured of each host at the last swap-in, by name; nothing where there is no such record, or it is damaged."""
+    """Return what was measured of each host at the last swap-in, by name; nothing where there is no such record, or it is damaged.
+
+    A host says these things of itself: what is no number or key is left out.
+    """
     try:
         facts = json.loads((directory / "pool.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return {str(k): v for k, v in facts.items() if isinstance(v, Mapping)} if isinstance(facts, Mapping) else {}
+    return {str(k): _measured(v) for k, v in facts.items() if isinstance(v, Mapping)} if isinstance(facts, Mapping) else {}
+
+
+def _measured(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: dict[str, Any] = {key: facts[key] for key in ("memory", "cores", "held") if _is_number(facts.get(key))}
+    keys = facts.get("host_keys")
+    return {**found, "host_keys": [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TOO_MUCH

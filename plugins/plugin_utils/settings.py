@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from . import control_options
+from .bounds import DEPTH, VALUES, too_large
 from .diagnostics import NOWHERE, Location, TopologyError, one_line
 from .platforms import OWN_PLATFORMS, kind_of, parse_platforms
 from .services import TRANSPORTS, Share, parse_shares
@@ -561,6 +562,10 @@ def resolve_settings(
         setting = _BY_NAME.get(name)
         if setting is None:
             raise TopologyError(f"there is no setting {one_line(str(name))}: known are {', '.join(_BY_NAME)}")
+        if too_large(value):
+            raise TopologyError(
+                f"option {name} holds more than {VALUES} values, or is nested more than {DEPTH} deep: it must be {setting.expected}"
+            )
         if value is not None:
             values[name] = _parsed(setting, value, f"option {name}", NOWHERE)
     values["default_kind"] = _launched(values["default_kind"], values["platforms"])

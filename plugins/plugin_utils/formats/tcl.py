@@ -82,10 +82,12 @@ def _statements(output: bytes, name: str) -> Iterator[Statement]:
 
 def _statement(record: bytes, name: str) -> Statement:
     try:
-        line, command, *arguments = json.loads(record.decode("utf-8", "replace"), strict=False)
-        return Statement(line, command, tuple(arguments))
-    except (ValueError, RecursionError):
-        raise TopologyError("the file made a statement that cannot be read", Location(name)) from None
+        line, *words = json.loads(record.decode("utf-8", "replace"), strict=False)
+        if isinstance(line, int) and words and all(isinstance(word, str) for word in words):
+            return Statement(line, words[0], tuple(words[1:]))
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise TopologyError("the file made a statement that cannot be read", Location(name))
 
 
 def _run(tclsh: str, text: str, seconds: int, *mode: str) -> tuple[bytes, str]:
