@@ -10,29 +10,29 @@ from __future__ import annotations
 import time
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
+
+from ansible_collections.benito.testbed.plugins.action.vde_switch import HostAction
 
 PAUSE = 1.0
 # Seconds a host has, after its deadline, to put its interface back and be reached again.
 COMES_BACK = 20.0
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """Run the module of the same name; where it waits to be confirmed, connect anew and confirm."""
-
-    TRANSFERS_FILES = False
 
     def run(self, tmp=None, task_vars=None):
         """Run the module, and a second time to confirm."""
         result = super().run(tmp, task_vars)
         result.update(self._execute_module(task_vars=task_vars))
-        if result.get("failed") or not (result.get("control") or {}).get("pending"):
+        found = result.get("control")
+        if result.get("failed") or not isinstance(found, dict) or not found.get("pending"):
             return result
         confirmed = self._confirmed(task_vars)
         if confirmed.get("failed"):
             result.update(failed=True, msg=confirmed.get("msg", "the host could not be reached again"))
         else:
-            result["control"]["pending"] = False
+            found["pending"] = False
         return result
 
     def _confirmed(self, task_vars):

@@ -8,17 +8,16 @@ import shlex
 import threading
 
 from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
+from ansible_collections.benito.testbed.plugins.action.vde_switch import HostAction
 
 INTERVAL = 2.0
 display = Display()
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """Run the module of the same name, and print the line of progress it keeps in a file whenever that changes."""
-
-    TRANSFERS_FILES = False
 
     def run(self, tmp=None, task_vars=None):
         """Run the module with somebody watching its progress."""
@@ -41,7 +40,7 @@ class ActionModule(ActionBase):
         said = ""
         while not done.wait(INTERVAL):
             try:
-                code, output, _ignored = self._connection.exec_command(f"cat {shlex.quote(path)}", sudoable=False)
+                code, output, _ignored = self._connection.exec_command(f"head -c 200 {shlex.quote(path)}", sudoable=False)
             except (AnsibleError, OSError):
                 return
             text = "".join(c for c in output.decode(errors="replace")[:200] if c.isprintable())

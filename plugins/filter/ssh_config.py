@@ -17,12 +17,12 @@ def ssh_config(
     benito: Mapping[str, Any],
     nodes: Iterable[Mapping[str, Any]],
     pnodes: Mapping[str, Mapping[str, Any]] | None = None,
-    infos: Iterable[Mapping[str, Any]] = (),
+    answers: Mapping[str, object] | None = None,
     known_hosts: str = "known_hosts",
 ) -> str:
     """Return an ssh_config for the guests of an experiment."""
     try:
-        return ssh_files.ssh_config(benito, nodes, pnodes or {}, infos, known_hosts)
+        return ssh_files.ssh_config(benito, nodes, pnodes or {}, answers or {}, known_hosts)
     except (TopologyError, KeyError, TypeError, AttributeError) as error:
         raise AnsibleFilterError(f"ssh_config: {error}") from None
 

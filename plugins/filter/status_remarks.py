@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils import views
 
 
-def status_remarks(hosts: Iterable[Mapping[str, Any]]) -> str:
+def status_remarks(answers: Mapping[str, object]) -> str:
     """Return a line for each thing between the guests that is not well."""
     try:
-        return views.status_remarks(hosts)
+        return views.status_remarks(answers)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AnsibleFilterError(f"status_remarks: {error}") from None
 

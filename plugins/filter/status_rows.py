@@ -12,10 +12,10 @@ from ansible.errors import AnsibleFilterError
 from ..plugin_utils import views
 
 
-def status_rows(nodes: Iterable[Mapping[str, Any]], infos: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+def status_rows(nodes: Iterable[Mapping[str, Any]], answers: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
     """Return the state of each node as data."""
     try:
-        return views.status_rows(nodes, infos)
+        return views.status_rows(nodes, answers or {})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AnsibleFilterError(f"status_rows: {error}") from None
 

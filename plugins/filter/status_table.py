@@ -12,10 +12,10 @@ from ansible.errors import AnsibleFilterError
 from ..plugin_utils import views
 
 
-def status_table(nodes: Iterable[Mapping[str, Any]], infos: Iterable[Mapping[str, Any]] = ()) -> str:
+def status_table(nodes: Iterable[Mapping[str, Any]], answers: Mapping[str, object] | None = None) -> str:
     """Return one aligned line per node."""
     try:
-        return views.status_table(nodes, infos)
+        return views.status_table(nodes, answers or {})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AnsibleFilterError(f"status_table: {error}") from None
 

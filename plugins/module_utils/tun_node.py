@@ -54,8 +54,10 @@ def restore(root: str) -> bool:
         if existing(root):
             return False
         # A node that somebody changed since, or that a boot made anew, is not ours to change.
-        if record and os.path.exists(NODE) and _facts() == record["after"]:
-            _set(record["before"])
+        before = record.get("before", {})
+        sound = [type(before.get(key)) for key in ("group", "mode")] == [int, int]
+        if sound and os.path.exists(NODE) and _facts() == record.get("after"):
+            _set(before)
         return remove(_record(root))
 
 

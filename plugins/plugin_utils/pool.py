@@ -17,11 +17,10 @@ from typing import Any
 
 from .diagnostics import TopologyError, one_line
 from .placement import Room
+from .results import host_facts
 
 # Part of a host's memory that its own system keeps.
 RESERVED = 10  # percent
-# No host has so many MB or cores.
-_TOO_MUCH = 1_000_000_000
 _NUMBER = re.compile("0*[1-9][0-9]{0,8}")
 
 
@@ -67,16 +66,16 @@ def pool_host(name: str, variables: Mapping[str, Any], facts: Mapping[str, Any])
     Raises TopologyError for a variable that cannot be used.
     """
 
-    def number(variable: str, measured: object) -> int | None:
-        value = variables.get(variable, measured)
+    def number(variable: str, default: object) -> int | None:
+        value = variables.get(variable, default)
         if value is None:
             return None
         if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
             raise TopologyError(f"{variable} of host {name} is {one_line(str(value))}: it must be a whole number, 1 or more")
         return int(str(value))
 
-    memory = facts.get("memory")
-    usable = max(1, memory * (100 - RESERVED) // 100 - facts.get("held", 0)) if memory else None
+    measured = host_facts(facts)
+    usable = max(1, measured.memory * (100 - RESERVED) // 100 - measured.held) if measured.memory else None
     local = variables.get("ansible_connection") == "local"
     return PoolHost(
         name=name,
@@ -84,10 +83,10 @@ def pool_host(name: str, variables: Mapping[str, Any], facts: Mapping[str, Any])
         ssh_port=number("benito_ssh_port", variables.get("ansible_port", 22)) or 22,
         reachable=str(variables.get("benito_reachable", True)).lower() not in ("false", "no", "0"),
         memory=number("benito_memory", usable),
-        cores=number("benito_cores", facts.get("cores")),
+        cores=number("benito_cores", measured.cores),
         packing=number("benito_packing", None),
         device=str(variables.get("benito_cable_device", "")),
-        host_keys=tuple(facts.get("host_keys", ())),
+        host_keys=measured.host_keys,
     )
 
 
@@ -106,22 +105,9 @@ def rooms(pool: Sequence[PoolHost], vcpus_per_core: int) -> tuple[Room, ...]:
 
 
 def load_facts(directory: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Return what was measured of each host at the last swap-in, by name; nothing where there is no such record, or it is damaged.
-
-    A host says these things of itself: what is no number or key is left out.
-    """
+    """Return what was measured of each host at the last swap-in, by name; nothing where there is no such record, or it is damaged."""
     try:
         facts = json.loads((directory / "pool.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return {str(k): _measured(v) for k, v in facts.items() if isinstance(v, Mapping)} if isinstance(facts, Mapping) else {}
-
-
-def _measured(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: dict[str, Any] = {key: facts[key] for key in ("memory", "cores", "held") if _is_number(facts.get(key))}
-    keys = facts.get("host_keys")
-    return {**found, "host_keys": [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TOO_MUCH
+    return {str(k): v for k, v in facts.items() if isinstance(v, Mapping)} if isinstance(facts, Mapping) else {}

@@ -16,11 +16,16 @@ from types import MappingProxyType
 from typing import Any
 
 from .diagnostics import TopologyError, one_line
+from .results import guest_reports, host_of
+
+# Where experiments are on their hosts, if the variable vhost_root does not say otherwise.
+ROOT = "/var/lib/benito"
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _PUBLIC_KEY = re.compile(r"([a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,3})( .*)?")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.:%-]{0,253}[A-Za-z0-9])?")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE = re.compile(r"[A-Za-z0-9_]+")
 _DIRECTORY = re.compile(r'/[^"$\x00-\x1f\x7f]*')
 
@@ -29,38 +34,39 @@ def ssh_config(
     benito: Mapping[str, Any],
     nodes: Iterable[Mapping[str, Any]],
     pnodes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-    infos: Iterable[Mapping[str, Any]] = (),
+    answers: Mapping[str, object] = MappingProxyType({}),
     known_hosts_file: str = "known_hosts",
 ) -> str:
     """Return an ssh_config with an entry for each node that has a control address, is entered by way of its host, or is its host.
 
     A node is a mapping with ``name`` and ``control``, as ``benito_node`` or a guest of a pnode's document, and may have ``pnode``.
     ``pnodes`` has the connection variables of each pnode (``ansible_host`` and so on), over which guests are reached where their addresses
-    are private; without them, and over a local connection, they are reached directly. ``infos`` are what hosts say about guests:
-    ``name`` and ``control_address`` of those whose address the lab's DHCP server chose, ``entry`` of those that have none, a program of
-    their pnode that speaks ssh on its standard input.
+    are private; without them, and over a local connection, they are reached directly. ``answers`` has the list of guests that each host
+    returned, see `guest_reports`: of it counts ``control_address`` of a node whose address the lab's DHCP server chose, and that there is
+    a process node, which is entered by a program of its host that speaks ssh on its standard input.
     Keys and known hosts are files of the experiment's state directory, the latter ``known_hosts_file``. Raises TopologyError for what
     cannot stand in the file.
     """
     state = _checked(_DIRECTORY, benito["state_dir"], "a directory")
     key, known = (_quoted(f"{state}/{name}") for name in ("id_ed25519", _checked(_FILE, known_hosts_file, "a file")))
     mode = (benito.get("control") or {}).get("mode", "nat")
-    known_of = {str(info["name"]): info for info in infos}
+    nodes = list(nodes)
+    reports = guest_reports(nodes, answers)
     entries = []
     for node in nodes:
         control = node.get("control")
-        info = known_of.get(str(node["name"]), {})
-        address = (control.get("address") or info.get("control_address")) if control else None
-        pnode = pnodes.get(str(node.get("carrier") or node.get("pnode")), {})
+        report = reports.get(str(node["name"]))
+        address = (control.get("address") or (report.control_address if report else "")) if control else None
+        pnode = pnodes.get(host_of(node), {})
         if node.get("kind") == "physical" and not _is_local(pnode):
             entries.append(_itself(" ".join(_names(benito, node)), pnode))
-        elif address or info.get("entry"):
+        elif address or (report and node.get("kind") == "process"):
             name, full = _names(benito, node)
             if address:
                 _checked(_ADDRESS, address, "an address")
                 names, way = f"{name} {full} {address}", _way(mode, str(address), (control or {}).get("port"), pnode)
             else:
-                names, way = f"{name} {full}", _entry(_checked(_DIRECTORY, info["entry"], "a program"), name, pnode)
+                names, way = f"{name} {full}", _entry(_program(benito, pnode), name, pnode)
             entries.append(
                 f"Host {names}\n"
                 f"{way}"
@@ -86,6 +92,12 @@ def _itself(names: str, pnode: Mapping[str, Any]) -> str:
         elif word == "-o" and re.fullmatch(r"[A-Za-z]+=.+", value):
             lines.append(f"  {value.replace('=', ' ', 1)}")
     return "\n".join(lines) + "\n"
+
+
+def _program(benito: Mapping[str, Any], pnode: Mapping[str, Any]) -> str:
+    """Return the program of a pnode that leads into its process nodes. Where it is follows from the plan: no host is asked."""
+    root = _checked(_DIRECTORY, pnode.get("vhost_root") or ROOT, "a directory")
+    return f"{root}/{_checked(_ID, benito['id'], 'an id')}/nodes/enter"
 
 
 def _entry(program: str, name: str, pnode: Mapping[str, Any]) -> str:
@@ -137,6 +149,11 @@ def _words(host: str, pnode: Mapping[str, Any]) -> list[str]:
 def _tokens(text: str) -> str:
     """Quote a text for ssh_config, where % begins a token."""
     return text.replace("%", "%%")
+
+
+def host_keys(nodes: Iterable[Mapping[str, Any]], answers: Mapping[str, object]) -> dict[str, str]:
+    """Return the public host key of each node, as the host that has it says. ``answers`` is as for `ssh_config`."""
+    return {name: report.ssh_host_key for name, report in guest_reports(nodes, answers).items() if report.ssh_host_key}
 
 
 def known_hosts(benito: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], keys: Mapping[str, str] | str) -> str:

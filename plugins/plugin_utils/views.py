@@ -8,8 +8,11 @@ They take what the inventory offers: ``benito`` (the experiment) and lists of ``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+
+from .results import CableReport, GuestReport, HostReport, guest_reports, host_report, plain, printable
 
 _HEADINGS = ("NODE", "KIND", "PNODE", "STATE", "CONTROL", "ADDRESSES", "START-COMMAND")
 _NUMBERS = re.compile(r"([0-9]+)")
@@ -20,41 +23,36 @@ def natural(text: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in _NUMBERS.split(text) if part]
 
 
-def printable(value: object) -> str:
-    """Return text that stays on its line and does nothing to a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in str(value))
-
-
-def status_rows(nodes: Iterable[Mapping[str, Any]], infos: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+def status_rows(nodes: Iterable[Mapping[str, Any]], answers: Mapping[str, object] = MappingProxyType({})) -> list[dict[str, Any]]:
     """Return one mapping per node, in natural order of names: what was planned, and what its host says about it.
 
-    An info has ``name``, ``state`` (running, booted, dead, stopped or absent), ``exit_status`` of the start command
-    (a number, "running" or None) and ``detail``. A guest without one is unknown: its host did not answer. What is not launched
-    is planned, or a ghost.
+    ``answers`` has the list of guests that each host returned, see `guest_reports`. A guest that its host did not speak of is unknown.
+    What is not launched is planned, or a ghost.
     """
-    by_name = {str(info["name"]): info for info in infos}
+    nodes = list(nodes)
+    reports = guest_reports(nodes, answers)
     rows = []
     for node in sorted(nodes, key=lambda n: natural(str(n["name"]))):
-        info = by_name.get(str(node["name"]), {})
+        report = reports.get(str(node["name"]))
         rows.append(
             {
                 "name": node["name"],
                 "kind": node["kind"],
                 "pnode": f"{node['pnode']}/{node['carrier']}" if node.get("carrier") else node["pnode"],
-                "state": _state(node, info),
-                "control": (node.get("control") or {}).get("address") or info.get("control_address"),
+                "state": _state(node, report),
+                "control": (node.get("control") or {}).get("address") or (report.control_address if report else "") or None,
                 "addresses": [i["address"] for i in node["interfaces"]],
                 "start_command": node.get("start_command") or "",
-                "exit_status": info.get("exit_status"),
-                "detail": info.get("detail") or "",
+                "exit_status": report.exit_status if report else None,
+                "detail": report.detail if report else "",
             }
         )
     return rows
 
 
-def status_table(nodes: Iterable[Mapping[str, Any]], infos: Iterable[Mapping[str, Any]] = ()) -> str:
+def status_table(nodes: Iterable[Mapping[str, Any]], answers: Mapping[str, object] = MappingProxyType({})) -> str:
     """Return `status_rows` as aligned lines, and below them what there is to say about those that are not well."""
-    rows = status_rows(nodes, infos)
+    rows = status_rows(nodes, answers)
     lines = [
         _HEADINGS,
         *(
@@ -100,38 +98,51 @@ def placement_table(benito: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]
     return "\n\n".join("\n".join(_aligned(table)) for table in (pnodes, placed, cables) if len(table) > 1) + "\n"
 
 
-def status_remarks(hosts: Iterable[Mapping[str, Any]]) -> str:
+def host_reports(answers: Mapping[str, object], hosts: Mapping[str, str] = MappingProxyType({})) -> list[dict[str, Any]]:
+    """Return what each host says of all but its nodes, as plain mappings, see `HostReport`.
+
+    ``answers`` has for each pnode what its information modules returned; ``hosts`` has the machine that each pnode is. A host that did
+    not answer, of which there is no mapping, is left out.
+    """
+    said = {str(pnode): answer for pnode, answer in answers.items() if isinstance(answer, Mapping)}
+    return [plain(host_report(pnode, str(hosts.get(pnode) or ""), answer)) for pnode, answer in said.items()]
+
+
+def status_remarks(answers: Mapping[str, object]) -> str:
     """Return a line for each thing between the guests that is not well; nothing when all is.
 
-    A host has ``pnode`` and, as far as it was asked, what the information modules say: ``switches``, ``shapers``, ``down`` (interfaces),
-    ``cables``, ``server`` (of files), ``control`` (with a detail where the control net is not well).
+    ``answers`` has for each pnode, as far as it was asked, what the information modules say: ``switches``, ``shapers``, ``down``
+    (interfaces), ``cables``, ``server`` (of files), ``control`` (with a detail where the control net is not well).
     """
     lines: list[str] = []
-    for host in hosts:
-        pnode = host["pnode"]
-        lines += [f"{pnode}: the switch of {s['name']} is dead" for s in host.get("switches") or () if s["state"] != "running"]
-        lines += [f"{pnode}: the shaper of {s['name']} is dead" for s in host.get("shapers") or () if s["state"] != "running"]
-        lines += [f"{pnode}: interface {name} was taken down" for name in host.get("down") or ()]
-        lines += [f"{pnode}: {_cable(c)}" for c in host.get("cables") or () if c["state"] != "connected" or c["remakes"]]
-        if (host.get("server") or {}).get("state") == "dead":
-            lines.append(f"{pnode}: the server of shared directories is dead")
-        if (host.get("control") or {}).get("detail"):
-            lines.append(f"{pnode}: {host['control']['detail']}")
+    for pnode, answer in answers.items():
+        lines += [f"{pnode}: {remark}" for remark in _remarks(host_report(str(pnode), "", answer))]
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def _cable(cable: Mapping[str, Any]) -> str:
-    again = f", made again {cable['remakes']} times" if cable["remakes"] else ""
-    why = f" ({cable['detail']})" if cable.get("detail") and cable["state"] != "connected" else ""
-    return f"the {cable['transport']} cable {cable['name']} is {cable['state']}{again}{why}"
+def _remarks(host: HostReport) -> Iterator[str]:
+    yield from (f"the switch of {s.name} is dead" for s in host.switches if s.state != "running")
+    yield from (f"the shaper of {s.name} is dead" for s in host.shapers if s.state != "running")
+    yield from (f"interface {name} was taken down" for name in host.down)
+    yield from (_cable(c) for c in host.cables if c.state != "connected" or c.remakes)
+    if host.server and host.server.state == "dead":
+        yield "the server of shared directories is dead"
+    if host.control and host.control.detail:
+        yield host.control.detail
 
 
-def _state(node: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+def _cable(cable: CableReport) -> str:
+    again = f", made again {cable.remakes} times" if cable.remakes else ""
+    why = f" ({cable.detail})" if cable.detail and cable.state != "connected" else ""
+    return f"the {cable.transport} cable {cable.name} is {cable.state}{again}{why}"
+
+
+def _state(node: Mapping[str, Any], report: GuestReport | None) -> str:
     if node.get("ghost"):
         return "ghost"
     if not node.get("guest", True):
         return "planned"
-    return str(info.get("state") or "unknown")
+    return report.state if report else "unknown"
 
 
 def _start_command(row: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, Any], 
     """Run the action with these answers of its module, one a time; returns the result and what happened."""
 
     def start(*answers: dict[str, Any] | Exception, deadline: int = 30) -> tuple[dict[str, Any], list[str]]:
-        monkeypatch.setattr(control_net.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+        monkeypatch.setattr(control_net.HostAction, "run", lambda self, tmp=None, task_vars=None: {})
         monkeypatch.setattr(control_net, "PAUSE", 0)
         events: list[str] = []
         waiting = list(answers)

@@ -52,7 +52,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, object]]:
     """Run the action; its module is busy until the host has given its last answer."""
 
     def start(connection: Connection, check: bool = False, error: Exception | None = None, **arguments: object) -> dict[str, object]:
-        monkeypatch.setattr(qemu_guest.ActionBase, "run", lambda self, tmp=None, task_vars=None: {"from": "base"})
+        monkeypatch.setattr(qemu_guest.HostAction, "run", lambda self, tmp=None, task_vars=None: {"from": "base"})
         action = object.__new__(qemu_guest.ActionModule)
         action._task = SimpleNamespace(args=arguments, check_mode=check)
         action._connection = connection
@@ -74,7 +74,7 @@ def test_progress_is_printed_when_it_changes(printed: list[str], run: Callable[.
     connection = Connection((1, b"", b"none"), (0, b"0 of 2 up\n", b""), (0, b"0 of 2 up\n", b""), (0, b"", b""), (0, b"2 of 2 up\n", b""))
     assert run(connection, experiment=EXPERIMENT) == {"from": "base", "changed": True, "host": "pnode-0000"}
     assert printed == ["pnode-0000: 0 of 2 up", "pnode-0000: 2 of 2 up"]
-    assert set(connection.asked) == {"cat /var/lib/benito/lab.demo/progress"}
+    assert set(connection.asked) == {"head -c 200 /var/lib/benito/lab.demo/progress"}
 
 
 def test_what_a_host_says_does_not_reach_the_terminal_as_it_is(printed: list[str], run: Callable[..., dict[str, object]]) -> None:
@@ -95,7 +95,9 @@ def test_a_host_that_cannot_be_asked_is_asked_no_more(printed: list[str], run: C
 def test_names_are_data_for_the_hosts_shell(printed: list[str], run: Callable[..., dict[str, object]]) -> None:
     connection = Connection()
     run(connection, experiment={**EXPERIMENT, "id": "x; reboot"}, root="/a $(b)")
-    assert [shlex.split(command) for command in connection.asked] == [["cat", "/a $(b)/x; reboot/progress"]] * len(connection.asked)
+    assert [shlex.split(command) for command in connection.asked] == [["head", "-c", "200", "/a $(b)/x; reboot/progress"]] * len(
+        connection.asked
+    )
 
 
 @pytest.mark.parametrize(("check", "arguments"), [(True, {"experiment": EXPERIMENT}), (False, {}), (False, {"experiment": "text"})])

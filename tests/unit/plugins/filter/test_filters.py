@@ -11,9 +11,14 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.benito.testbed.plugins import filter as package
 from ansible_collections.benito.testbed.plugins.filter import (
     annotated_topdl,
+    failure_text,
+    host_facts,
+    host_keys,
+    host_reports,
     known_hosts,
     node_list,
     ssh_config,
+    status_remarks,
     status_rows,
     status_table,
     topology_graph,
@@ -22,7 +27,10 @@ from ansible_collections.benito.testbed.plugins.filter import (
 from ansible_collections.benito.testbed.plugins.plugin_utils.embedding import read_embedding
 from ansible_collections.benito.testbed.plugins.plugin_utils.formats.topdl import read_topdl
 
-MODULES = (annotated_topdl, known_hosts, node_list, ssh_config, status_rows, status_table, topology_graph, topology_topdl)
+MODULES = (
+    *(annotated_topdl, failure_text, host_facts, host_keys, host_reports, known_hosts, node_list, ssh_config, status_remarks),
+    *(status_rows, status_table, topology_graph, topology_topdl),
+)
 TEXT = (
     "<experiment><version>1.0</version><substrates><name>l0</name></substrates>"
     "<elements><computer><name>a</name><interface><substrate>l0</substrate><name>i</name></interface></computer></elements>"
@@ -83,6 +91,11 @@ def test_views(benito):
     assert "a.pair.p" in call(node_list, benito, nodes)
     assert "subgraph" in call(topology_graph, nodes, "dot")
     assert call(ssh_config, benito, nodes).startswith("Host a a.pair.p 172.16.0.2")
+    assert call(host_keys, nodes, {"pnode-0000": [{"name": "a", "ssh_host_key": "ssh-rsa AAAA x"}]}) == {"a": "ssh-rsa AAAA"}
+    assert call(host_reports, {"pnode-0000": {}, "b": None})[0]["pnode"] == "pnode-0000"
+    assert call(host_facts, {"alpha": {"cores": 2}})["alpha"]["cores"] == 2
+    assert call(failure_text, {"alpha": ["no\x1b"]}) == "alpha: no?"
+    assert call(status_remarks, {"alpha": {"down": ["a:i"]}}) == "alpha: interface a:i was taken down\n"
     assert call(known_hosts, benito, nodes, "ssh-rsa AAAA") == "a.pair.p ssh-rsa AAAA\n"
 
 
@@ -94,6 +107,12 @@ def test_views(benito):
         (topology_topdl, ({"source": "/nowhere/x.topdl"},)),
         (topology_topdl, (3,)),
         (status_table, ([{}],)),
+        (status_rows, ([], [{"name": "a"}])),
+        (host_keys, ([], [])),
+        (host_reports, ([],)),
+        (host_facts, ([],)),
+        (failure_text, ([],)),
+        (status_remarks, ([],)),
         (topology_graph, ([], "svg")),
         (node_list, ({}, [])),
         (ssh_config, ({"state_dir": "x"}, [])),

@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.benito.testbed.plugins.plugin_utils.diagnostics import TopologyError
 from ansible_collections.benito.testbed.plugins.plugin_utils.ssh_files import known_hosts, ssh_config
 
-BENITO = {"project": "p", "experiment": "e", "state_dir": "/var/my state/50%"}
+BENITO = {"project": "p", "experiment": "e", "id": "p.e", "state_dir": "/var/my state/50%"}
 NODES = [{"name": "n-0", "control": {"address": "172.16.1.2"}}, {"name": "c", "control": None}]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0nqmqgHxbXJMRIFnbKZMMX2tJsl7fQ0PqJmQZ8gS7r"
 
@@ -72,23 +72,23 @@ def test_at_ports_of_hosts():
 
 
 def test_addresses_that_the_labs_server_gave():
-    nodes = [{"name": n, "control": {"address": None, "mac": "m"}} for n in ("a", "b")]
-    text = ssh_config(
-        {**BENITO, "control": {"mode": "bridge"}}, nodes, infos=[{"name": "a", "control_address": "192.0.2.77"}, {"name": "b"}]
-    )
+    nodes = [{"name": n, "pnode": "pnode-0000", "control": {"address": None, "mac": "m"}} for n in ("a", "b")]
+    answers = {"pnode-0000": [{"name": "a", "control_address": "192.0.2.77"}, {"name": "b"}]}
+    text = ssh_config({**BENITO, "control": {"mode": "bridge"}}, nodes, answers=answers)
     assert text.startswith("Host a a.e.p 192.0.2.77\n  HostName 192.0.2.77\n")
     assert "Host b" not in text
 
 
 def test_nodes_without_an_address_are_entered_by_way_of_their_host():
-    nodes = [{"name": f"n{i}", "pnode": f"pnode-000{i}", "control": None} for i in range(3)]
-    infos = [{"name": "n0", "entry": "/var/lib/benito/x y/enter"}, {"name": "n1", "entry": "/run/50%"}]
-    lines = [line.strip() for line in ssh_config(BENITO, nodes, PNODES, infos).splitlines()]
+    nodes = [{"name": f"n{i}", "pnode": f"pnode-000{i}", "kind": "process", "control": None} for i in range(3)]
+    answers = {f"pnode-000{i}": [{"name": f"n{i}", "state": "booted"}] for i in range(2)}
+    pnodes = {**PNODES, "pnode-0001": {**PNODES["pnode-0001"], "vhost_root": "/run/x y/50%"}}
+    lines = [line.strip() for line in ssh_config(BENITO, nodes, pnodes, answers).splitlines()]
     assert [line for line in lines if line.startswith(("Host ", "HostName", "Proxy"))] == [
         "Host n0 n0.e.p",
-        "ProxyCommand '/var/lib/benito/x y/enter' n0",
+        "ProxyCommand /var/lib/benito/p.e/nodes/enter n0",
         "Host n1 n1.e.p",
-        "ProxyCommand ssh -o ClearAllForwardings=yes -l ops -p 2222 -- lab1.example '/run/50%% n1'",
+        "ProxyCommand ssh -o ClearAllForwardings=yes -l ops -p 2222 -- lab1.example ''\"'\"'/run/x y/50%%/p.e/nodes/enter'\"'\"' n1'",
     ]
 
 

@@ -36,11 +36,13 @@ def test_natural_order():
 
 
 def test_status_table():
-    infos = [
-        {"name": "n-2", "state": "booted", "exit_status": 1, "detail": None},
-        {"name": "n-10", "state": "dead", "exit_status": None, "detail": "killed\x1b[31m"},
-    ]
-    assert status_table(NODES, infos).splitlines() == [
+    answers = {
+        "pnode-0000": [
+            {"name": "n-2", "state": "booted", "exit_status": 1, "detail": None},
+            {"name": "n-10", "state": "dead", "exit_status": None, "detail": "killed\x1b[31m"},
+        ]
+    }
+    assert status_table(NODES, answers).splitlines() == [
         "NODE  KIND      PNODE       STATE    CONTROL     ADDRESSES          START-COMMAND",
         "c     physical  pnode-0000  planned  -           -                  -",
         "n-2   qemu      pnode-0000  booted   172.16.0.9  10.0.0.1 10.0.1.1  exit 1",
@@ -61,12 +63,13 @@ def test_status_table():
     ],
 )
 def test_states(info, more, state, start):
-    line = status_table([node("n", **more)], [{"name": "n", **info}] if info else []).splitlines()[1]
+    line = status_table([node("n", **more)], {"pnode-0000": [{"name": "n", **info}] if info else []}).splitlines()[1]
     assert re.split("  +", line)[3::3] == [state, start]
 
 
 def test_rows_are_the_table_for_programs():
-    [row] = status_rows([node("n", ("10.0.0.1", "l0"))], [{"name": "n", "state": "booted", "exit_status": 3, "detail": "oh"}])
+    answers = {"pnode-0000": [{"name": "n", "state": "booted", "exit_status": 3, "detail": "oh"}]}
+    [row] = status_rows([node("n", ("10.0.0.1", "l0"))], answers)
     assert row == {
         "name": "n", "kind": "qemu", "pnode": "pnode-0000", "state": "booted", "control": "172.16.0.9", "addresses": ["10.0.0.1"],
         "start_command": "run", "exit_status": 3, "detail": "oh",
@@ -140,18 +143,17 @@ def test_placement_says_what_goes_where():
 
 def test_remarks_name_what_is_not_well():
     well = {"name": "lan0 pnode-0001", "transport": "ssh", "state": "connected", "remakes": 0, "detail": "old"}
-    hosts = [
-        {"pnode": "pnode-0000", "switches": [{"name": "lan0", "state": "dead"}, {"name": "lan1", "state": "running"}], "cables": [well]},
-        {
-            "pnode": "pnode-0001",
+    answers = {
+        "pnode-0000": {"switches": [{"name": "lan0", "state": "dead"}, {"name": "lan1", "state": "running"}], "cables": [well]},
+        "pnode-0001": {
             "shapers": [{"name": "n-1:inf000", "state": "dead"}, {"name": "n-2:inf000", "state": "running"}],
             "down": ["n-3:inf000"],
             "cables": [{**well, "state": "broken", "remakes": 3, "detail": "refused"}, {**well, "name": "lan1 pnode-0000", "remakes": 1}],
             "server": {"state": "dead"},
             "control": {"detail": "the bridge is gone"},
         },
-    ]
-    assert status_remarks(hosts).splitlines() == [
+    }
+    assert status_remarks(answers).splitlines() == [
         "pnode-0000: the switch of lan0 is dead",
         "pnode-0001: the shaper of n-1:inf000 is dead",
         "pnode-0001: interface n-3:inf000 was taken down",
@@ -160,4 +162,4 @@ def test_remarks_name_what_is_not_well():
         "pnode-0001: the server of shared directories is dead",
         "pnode-0001: the bridge is gone",
     ]
-    assert status_remarks([{"pnode": "pnode-0000", "cables": [well], "server": {"state": "running"}}]) == ""
+    assert status_remarks({"pnode-0000": {"cables": [well], "server": {"state": "running"}}}) == ""
