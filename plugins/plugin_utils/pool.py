@@ -21,7 +21,7 @@ from .results import host_facts
 
 # Part of a host's memory that its own system keeps.
 RESERVED = 10  # percent
-_NUMBER = re.compile("0*[1-9][0-9]{0,8}")
+_NUMBER = re.compile("0*[1-9][0-9]{0,12}")
 
 
 # What is asked of a host's inventory variables; all of them are plain words and numbers.

@@ -44,3 +44,10 @@ def test_what_is_no_result_is_cut():
         "x" * (LARGEST + 1),
     ):
         assert len(clean(junk)) <= LONGEST_JUNK
+
+
+@pytest.mark.parametrize(
+    "junk", ['x {\n{"ansible_facts": {"a": 1}}\n', '{"a\x0c": 1, "ansible_facts": {"a": 1}}', '{"a": 1\n{"ansible_facts": {}}']
+)
+def test_nothing_of_junk_is_a_result_to_ansible(junk):
+    assert "{" not in clean(junk)
