@@ -7,7 +7,7 @@
 export TOPOLOGY
 export PYTHON ?= python3
 
-.PHONY: help setup swapin swapout status test test-network test-kinds test-hosts bench bench-guard lint clean
+.PHONY: help setup swapin swapout status test test-network test-kinds test-hosts fuzz bench bench-guard lint clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -44,6 +44,10 @@ test-kinds: ## run the tests of nodes of all kinds (needs root or sudo, takes lo
 test-hosts: ## run the tests that need several hosts, made for the purpose (needs root or sudo, takes longer)
 	@tools/setup.sh tests
 	@tests/run.sh hosts
+
+fuzz: ## fuzz what reads others' files and words (10 minutes; ARGS='--minutes 30 --target topdl', '--inputs 1000000', '--keep')
+	@tools/setup.sh tests
+	@.venv/bin/python -B -m tests.fuzz $(ARGS)
 
 bench: ## measure, beside what else one might use (needs root, takes long; ARGS='--only plan,guests --quick')
 	@tools/setup.sh bench

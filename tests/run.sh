@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 lint=(ruff format mypy yamllint shellcheck licences ansible-lint)
-all=("${lint[@]}" unit docs changelog build sanity prepare molecule end-to-end)
+all=("${lint[@]}" unit fuzz docs changelog build sanity prepare molecule end-to-end)
 network=(prepare links)
 kinds=(prepare-kinds prepare-hosts all-kinds)
 hosts=(prepare prepare-hosts many-hosts)
@@ -42,6 +42,7 @@ step_shellcheck() { shell_scripts | xargs -0 shellcheck; }
 step_licences() { reuse lint --quiet || reuse lint --lines; }
 step_ansible-lint() { ansible-lint --offline; }
 step_unit() { python -m pytest; }
+step_fuzz() { python -B -m tests.fuzz --inputs 30000; } # about a minute; the same inputs each time
 step_docs() { antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .; }
 step_changelog() { antsibull-changelog lint; }
 step_build() { tests/build.sh; }

@@ -144,7 +144,7 @@ options:
   cable:
     description: >-
       What joins the switches of a substrate with members on several pnodes: V(ssh) is authenticated and encrypted, V(tcp) is
-      authenticated when it begins. V(udp), V(vxlan) (the kernel's) and V(ethernet) (the lab's own) are for closed networks only.
+      authenticated when it begins. V(udp), the kernel's V(vxlan) and the lab's own V(ethernet) are for closed networks only.
     type: str
     choices: [ssh, tcp, udp, vxlan, ethernet]
     default: ssh

@@ -33,7 +33,8 @@ class Refused(Exception):
 
 def choose(gate: dict[str, Any], asked: str) -> dict[str, str]:
     """Return the cable that was asked for: ``plug``, the URL of its port, and ``control``, the socket of its switch. Raises Refused."""
-    cable = gate.get("cables", {}).get(asked)
+    cables = gate.get("cables")
+    cable = cables.get(asked) if isinstance(cables, dict) else None
     if not isinstance(cable, dict):
         raise Refused("this key opens the cables of one experiment on this host, and no such cable is among them")
     return {"plug": str(cable["plug"]), "control": str(cable["control"])}

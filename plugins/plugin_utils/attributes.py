@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 
 from .authority import (
@@ -25,11 +24,12 @@ from .authority import (
     check,
     within,
 )
-from .diagnostics import Notice, one_line
+from .diagnostics import Notice, close_to, first_notices, one_line
 from .settings import SETTINGS, Settings
 from .topology import Attribute, Computer, Element, Other, Segment, Topology, find_attribute
 
 PREFIXES = ("benito:", "containers:")
+_MOST_GUESSES = 1000
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,10 @@ def check_bounds(topology: Topology, settings: Settings) -> None:
 
 def check_attributes(topology: Topology) -> tuple[Notice, ...]:
     """Return a notice for each attribute that is probably not what its author meant, in the order of their places in the file."""
-    return tuple(sorted(notice for place, owner, attributes in _objects(topology) for notice in _check(place, owner, attributes)))
+    guesses: dict[tuple[str, str], str] = {}
+    return tuple(
+        sorted(first_notices(n for place, owner, attributes in _objects(topology) for n in _check(place, owner, attributes, guesses)))
+    )
 
 
 def _objects(topology: Topology) -> Iterator[tuple[str, str, tuple[Attribute, ...]]]:
@@ -228,7 +231,7 @@ def _called(element: Element) -> tuple[str, str]:
     return kind, f"{kind} {one_line(element.uri)}"
 
 
-def _check(place: str, owner: str, attributes: tuple[Attribute, ...]) -> Iterator[Notice]:
+def _check(place: str, owner: str, attributes: tuple[Attribute, ...], guesses: dict[tuple[str, str], str]) -> Iterator[Notice]:
     first: dict[str, Attribute] = {}
     for attribute in attributes:
         known = _BY_NAME.get(attribute.name)
@@ -237,7 +240,7 @@ def _check(place: str, owner: str, attributes: tuple[Attribute, ...]) -> Iterato
         if earlier is not attribute:
             yield Notice(attribute.where, f"{owner} has the attribute {name} already, from {earlier.where}: the first one wins")
         elif known is None:
-            better = _better(attribute.name, place)
+            better = _guess(attribute.name, place, guesses)
             if better:
                 yield Notice(attribute.where, f"the attribute {name} of {owner} is not known and does nothing: did you mean {better}?")
             elif attribute.name.startswith(PREFIXES):
@@ -245,6 +248,13 @@ def _check(place: str, owner: str, attributes: tuple[Attribute, ...]) -> Iterato
         elif place not in known.places:
             right = " or ".join(_ARTICLES[place] + place for place in known.places)
             yield Notice(attribute.where, f"the attribute {name} of {owner} does nothing there: it belongs on {right}")
+
+
+def _guess(name: str, place: str, guesses: dict[tuple[str, str], str]) -> str:
+    """Return the known name that an unknown one probably was to be, or nothing. Only for the first of them: a guess takes a millisecond."""
+    if (name, place) not in guesses and len(guesses) < _MOST_GUESSES:
+        guesses[name, place] = _better(name, place)
+    return guesses.get((name, place), "")
 
 
 def _better(name: str, place: str) -> str:
@@ -263,4 +273,4 @@ def _better(name: str, place: str) -> str:
 def _near(word: str, known: tuple[str, ...], cutoff: float) -> str:
     """Return the known word closest to a word, whose capitals may be wrong; nothing when none is close."""
     by_lower = {k.lower(): k for k in known}
-    return "".join(by_lower[k] for k in get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff))
+    return "".join(by_lower[k] for k in close_to(word.lower(), by_lower, 1, cutoff))

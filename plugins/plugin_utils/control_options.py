@@ -155,7 +155,7 @@ def _read_map(path: str) -> Mapping[str, Assignment]:
     if text.lstrip().startswith("{"):
         try:
             return parse_map(json.loads(text))
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             raise TopologyError("this must be a JSON object of nodes, each with an address, a mac or both", Location(path)) from None
     found: dict[str, Assignment] = {}
     for number, line in enumerate(text.splitlines(), 1):

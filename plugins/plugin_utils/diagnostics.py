@@ -6,6 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+
+MOST_NOTICES = 1000  # of one kind
 
 
 @dataclass(frozen=True, order=True)
@@ -52,7 +56,7 @@ class Notice:
 
 def one_line(text: str, limit: int = 80) -> str:
     """Quote text of a file for an error message: printable, on one line, at most ``limit`` characters."""
-    shown = "".join(c if c.isprintable() else "?" for c in text)
+    shown = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
     return repr(shown if len(shown) <= limit else shown[: limit - 3] + "...")
 
 
@@ -61,3 +65,45 @@ def listing(words: Iterable[str], limit: int = 8) -> str:
     found = list(words)
     more = f" and {len(found) - limit} more" if len(found) > limit else ""
     return ", ".join(found[:limit]) + more
+
+
+def close_to(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
+    """Return the known words that a misspelt one is nearest to, for a message.
+
+    Comparing two words takes the square of their length, so that of many or long ones only the first that can be near are compared.
+    """
+    length = len(word)
+    if length > 100:
+        return []
+    similar = (other for other in known if 2 * min(length, len(other)) >= cutoff * (length + len(other)))
+    return get_close_matches(word, islice(similar, 1_000_000 // (length + 10) ** 2), most, cutoff)
+
+
+class Notices:
+    """Notices, each once, in the order they were added. Of very many the first are kept, and how many more there were."""
+
+    def __init__(self) -> None:
+        self._found: dict[Notice, None] = {}
+        self._more = 0
+
+    def add(self, notice: Notice) -> None:
+        """Add a notice."""
+        if len(self._found) < MOST_NOTICES:
+            self._found[notice] = None
+        elif notice not in self._found:
+            self._more += 1
+
+    def all(self) -> list[Notice]:
+        """Return what was kept."""
+        found = list(self._found)
+        if self._more:
+            found.append(Notice(Location(found[0].where.file), f"there are {self._more} more notices of this kind"))
+        return found
+
+
+def first_notices(notices: Iterable[Notice]) -> list[Notice]:
+    """Return the notices, each once, as ``Notices`` keeps them."""
+    found = Notices()
+    for notice in notices:
+        found.add(notice)
+    return found.all()

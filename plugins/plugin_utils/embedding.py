@@ -9,6 +9,7 @@ the memory of the last swap-in, by which the next plan leaves alone what need no
 from __future__ import annotations
 
 import os.path
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,7 +134,7 @@ def read_embedding(topology: Topology) -> Embedding:
     control_networks = _control_networks(find(topology.attributes, "control_subnet"), min(carriers, default=0))
     hosts = find(topology.attributes, "pnode_hosts")
     pairs = [pair.partition("=") for pair in hosts.value.split(",")] if hosts else []
-    named = {int(number): name for number, dummy, name in pairs if number.isdecimal() and name}
+    named = {int(number): name for number, dummy, name in pairs if re.fullmatch("[0-9]{1,9}", number) and name}
     return Embedding(pnodes, PreviousAddresses(networks, interfaces, control_networks, control), ports, named)
 
 

@@ -28,7 +28,8 @@ def clean(text: str) -> str:
                 return json.dumps(_printable(kept))
         except (ValueError, RecursionError):
             pass
-    return words(text[:LONGEST_JUNK])
+    # Ansible looks for an object further down than we do: there must be none.
+    return words(text[:LONGEST_JUNK]).replace("{", "(").replace("[", "(")
 
 
 def words(text: str) -> str:

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .addressing import dotted
+from .diagnostics import TopologyError
 from .interpretation import Node
+
+MOST_NAMES = 4_000_000
 
 
 def hosts_table(nodes: Iterable[Node], addresses: Mapping[tuple[str, str], int]) -> list[tuple[str, str, int, str]]:
@@ -31,6 +34,7 @@ def plain_names(nodes: Iterable[Node]) -> dict[str, dict[str, str]]:
             if first[node.name] != substrate:
                 exceptions.setdefault(substrate, []).append(node.name)
 
+    total = 0
     found: dict[str, dict[str, str]] = {}
     for viewer in nodes:
         seen: set[str] = set()
@@ -41,4 +45,11 @@ def plain_names(nodes: Iterable[Node]) -> dict[str, dict[str, str]]:
                     names[other] = substrate
             seen.add(substrate)
         found[viewer.name] = names
+        total += len(names)
+        if total > MOST_NAMES:
+            raise TopologyError(
+                f"nodes see each other by more than {MOST_NAMES} interfaces that are not their first ones, and so many names cannot be "
+                f"written down: let the interface on the substrate that most have in common be the first, as at {viewer.name}",
+                viewer.where,
+            )
     return found

@@ -218,6 +218,16 @@ class Plan:
         return [list(row) for row in self.hosts]
 
     @cached_property
+    def _dhcp_clients(self) -> Mapping[str, list[tuple[str, str, str]]]:
+        """The DHCP clients of each substrate that has some: MAC address, address and name."""
+        found: dict[str, list[tuple[str, str, str]]] = {}
+        for node in self.nodes:
+            for i in node.interfaces:
+                if i.dhcp == "client":
+                    found.setdefault(i.substrate, []).append((i.mac, dotted(i.address), node.name))
+        return found
+
+    @cached_property
     def _order(self) -> Mapping[str, int]:
         """Where each substrate that has a switch stands among them."""
         return {name: number for number, name in enumerate(self.switches)}
@@ -330,8 +340,7 @@ class Plan:
         return dotted(net.gateway) if net and net.gateway and self.control.mode in ("nat", "ports") else ""
 
     def _leases(self, server: PlannedInterface) -> dict[str, Any]:
-        there = ((n.name, i) for n in self.nodes for i in n.interfaces if i.substrate == server.substrate and i.dhcp == "client")
-        return dhcp_leases(server.device, server.prefix, ((i.mac, dotted(i.address), name) for name, i in there))
+        return dhcp_leases(server.device, server.prefix, self._dhcp_clients.get(server.substrate, ()))
 
 
 def _limits(node: PlannedNode) -> dict[str, int | None]:

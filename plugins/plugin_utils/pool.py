@@ -9,6 +9,7 @@ so that reading an inventory asks no host anything.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from .results import host_facts
 
 # Part of a host's memory that its own system keeps.
 RESERVED = 10  # percent
+_NUMBER = re.compile("0*[1-9][0-9]{0,12}")
 
 
 # What is asked of a host's inventory variables; all of them are plain words and numbers.
@@ -68,7 +70,7 @@ def pool_host(name: str, variables: Mapping[str, Any], facts: Mapping[str, Any])
         value = variables.get(variable, default)
         if value is None:
             return None
-        if isinstance(value, bool) or not str(value).isdigit() or int(str(value)) < 1:
+        if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
             raise TopologyError(f"{variable} of host {name} is {one_line(str(value))}: it must be a whole number, 1 or more")
         return int(str(value))
 

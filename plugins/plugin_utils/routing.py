@@ -22,6 +22,9 @@ from .trees import spanning_tree
 SUMMARISE_ABOVE = 128
 # In all tables together, as prefixes. A fat tree of ten thousand nodes has half of it, for which Ansible takes a gigabyte of memory.
 MOST_ROUTES = 10_000_000
+# Pairs of routers that are neighbours, in both directions, which is what making tables small takes time for: a minute, then. Two thousand
+# routers in one LAN have as many; a fat tree of ten thousand nodes has a tenth of it.
+MOST_NEIGHBOURS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,13 @@ def compute_routes(subnets: Sequence[Subnet], by_tree: bool = False) -> dict[str
     network = _Network(ports, spanning_tree(transit, names) if by_tree else transit, names, prefixes.bits)
     shared: dict[tuple[int, str], tuple[Route, ...]] = {}
     tables: dict[str, tuple[Route, ...]] = {}
-    total = 0
+    total = neighbours = 0
     for node, own in ports.items():
         if len(own) > 1:
-            tables[node] = _table(network.ways_of(node), own, prefixes)
+            ways = network.ways_of(node)
+            neighbours += len(ways)
+            _check_neighbours(neighbours)
+            tables[node] = _table(ways, own, prefixes)
         else:
             ((number, port),) = own.items()
             key = (number, port.interface)
@@ -108,6 +114,14 @@ def compute_routes(subnets: Sequence[Subnet], by_tree: bool = False) -> dict[str
                 "the routes that are needed as benito:routes"
             )
     return tables
+
+
+def _check_neighbours(count: int) -> None:
+    if count > MOST_NEIGHBOURS:
+        raise TopologyError(
+            f"routers have more than {MOST_NEIGHBOURS} neighbours, all together, and so many routes cannot be computed: put fewer of them "
+            "into one substrate, or set benito:routing to manual, and give the routes that are needed as benito:routes"
+        )
 
 
 class _Network:

@@ -32,6 +32,7 @@ from .authority import (
     same,
     written,
 )
+from .bounds import DEPTH, VALUES, too_large
 from .diagnostics import NOWHERE, Location, TopologyError, one_line
 from .lab_settings import LAB_SETTINGS
 from .platforms import OWN_PLATFORMS, kind_of, parse_platforms
@@ -283,7 +284,7 @@ SETTINGS: tuple[Setting, ...] = (
         one_of(*CABLES),
         ", ".join(CABLES),
         "What joins the switches of a substrate with members on several pnodes: V(ssh) is authenticated and encrypted, V(tcp) is "
-        "authenticated when it begins. V(udp), V(vxlan) (the kernel's) and V(ethernet) (the lab's own) are for closed networks only.",
+        "authenticated when it begins. V(udp), the kernel's V(vxlan) and the lab's own V(ethernet) are for closed networks only.",
         CABLE_TRANSPORT,
         places="topology substrate",
     ),
@@ -502,6 +503,10 @@ def resolve_settings(
         setting = _BY_NAME.get(name)
         if setting is None:
             raise TopologyError(f"there is no setting {one_line(str(name))}: known are {', '.join(_BY_NAME)}")
+        if too_large(value):
+            raise TopologyError(
+                f"option {name} holds more than {VALUES} values, or is nested more than {DEPTH} deep: it must be {setting.expected}"
+            )
         if value is not None:
             lab[name] = _parsed(setting, value, f"option {name}", NOWHERE)
     values = {**lab, **_of_file(attributes, lab, given)}

@@ -83,18 +83,24 @@ def placement_table(benito: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]
     """
 
     def load(need: int, limit: int | None) -> str:
-        return str(need) if limit is None else f"{need} of {limit}"
+        return printable(need if limit is None else f"{need} of {limit}")
 
     pnodes = [("PNODE", "HOST", "NODES", "MEMORY", "PROCESSORS")]
     for row in benito["placement"]:
         host = printable(row["host"] or "this host")
         pnodes.append(
-            (row["pnode"], host, str(row["nodes"]), load(row["memory"], row["memory_limit"]), load(row["cpus"], row["cpus_limit"]))
+            (
+                printable(row["pnode"]),
+                host,
+                printable(row["nodes"]),
+                load(row["memory"], row["memory_limit"]),
+                load(row["cpus"], row["cpus_limit"]),
+            )
         )
     ordered = sorted(nodes, key=lambda n: natural(str(n["name"])))
     placed = [("NODE", "KIND", "PNODE"), *((printable(n["name"]), printable(n["kind"]), printable(n["pnode"])) for n in ordered)]
     cables = [("SUBSTRATE", "BETWEEN", "CABLE")]
-    cables += [(printable(c["substrate"]), " ".join(c["pnodes"]), printable(c["transport"])) for c in benito["cables"]]
+    cables += [(printable(c["substrate"]), printable(" ".join(c["pnodes"])), printable(c["transport"])) for c in benito["cables"]]
     return "\n\n".join("\n".join(_aligned(table)) for table in (pnodes, placed, cables) if len(table) > 1) + "\n"
 
 

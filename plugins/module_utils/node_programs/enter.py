@@ -41,6 +41,13 @@ def read(path: str) -> Any:
 
 def find(home: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
     """Return the entry of a node, and descriptors of its namespaces. Raises NoWay."""
+    try:
+        return _find(home, name)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise NoWay(f"{home}: the records of the nodes are damaged: {error!r}") from error
+
+
+def _find(home: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
     entry = next((entry for entry in read(f"{home}/nodes.json")["nodes"] if name in (entry["name"], entry["id"])), None)
     if entry is None:
         raise NoWay(f"there is no node {name} that is up here")

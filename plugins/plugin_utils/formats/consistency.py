@@ -7,10 +7,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from difflib import get_close_matches
 
-from ..diagnostics import NOWHERE, Location, Notice, TopologyError, listing, one_line
+from ..diagnostics import NOWHERE, Location, Notice, TopologyError, close_to, first_notices, listing, one_line
 from ..topology import Computer, Interface, Topology
+
+NODES = 100_000
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"), "1 to 63 letters, digits, '-' and '_', the first a letter or digit"
 _PLAIN_NAME = (
@@ -37,6 +38,8 @@ def check_name(kind: str, name: str, where: Location = NOWHERE) -> None:
 
 def check_topology(topology: Topology) -> tuple[Notice, ...]:
     """Raise TopologyError where names are wrong or point nowhere; return what is only strange."""
+    if len(topology.elements) > NODES:
+        raise TopologyError(f"there are more than {NODES} nodes: no topology has so many", topology.elements[NODES].where)
     substrates: dict[str, Location] = {}
     for substrate in topology.substrates:
         check_name("substrate", substrate.name, substrate.where)
@@ -54,9 +57,11 @@ def check_topology(topology: Topology) -> tuple[Notice, ...]:
         owner = f" of node {element.name}" if isinstance(element, Computer) else ""
         members.update(_check_interfaces(element.interfaces, owner, substrates))
     return tuple(
-        Notice(s.where, f"substrate {s.name} has {('no interface', 'one interface')[members[s.name]]}: a link needs two, a LAN more")
-        for s in topology.substrates
-        if members[s.name] < 2
+        first_notices(
+            Notice(s.where, f"substrate {s.name} has {('no interface', 'one interface')[members[s.name]]}: a link needs two, a LAN more")
+            for s in topology.substrates
+            if members[s.name] < 2
+        )
     )
 
 
@@ -81,7 +86,7 @@ def _check_interfaces(interfaces: Iterable[Interface], owner: str, substrates: d
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, cutoff=0.5)
+    near = close_to(name, known, cutoff=0.5)
     return f"did you mean {listing(near)}?" if near else f"known are {listing(known) or 'none'}"
 
 

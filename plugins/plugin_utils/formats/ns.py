@@ -13,11 +13,10 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import partial
 from ipaddress import IPv4Interface
 
-from ..diagnostics import Location, Notice, TopologyError, one_line
+from ..diagnostics import MOST_NOTICES, Location, Notice, Notices, TopologyError, close_to, one_line
 from ..topology import Attribute, Capacity, Computer, Interface, Latency, OperatingSystem, Software, Substrate, Topology
 from .consistency import check_topology
 from .ns_units import decimal, is_address, parse_address, parse_bandwidth, parse_delay, parse_loss, parse_netmask
@@ -31,6 +30,9 @@ ROUTING = {
     "Session": "session",
     "ospf": "session",
 }
+NODES = 100_000
+ENDS = 400_000
+CHANGES = 1_000_000
 DEFAULT_NETMASK = "255.255.255.0"
 ENABLE = {**dict.fromkeys(("1", "on", "yes", "true"), True), **dict.fromkeys(("0", "off", "no", "false"), False)}
 FAILURE_ACTIONS = ("fatal", "nonfatal", "ignore")
@@ -54,14 +56,11 @@ _IGNORED = re.compile(
 
 def read_ns(text: str, name: str) -> tuple[Topology, tuple[Notice, ...]]:
     """Return the topology an NS file describes, and what its author should know. Raises TopologyError, with the line."""
-    statements, error = run_tcl(text, name)
     reader = _Reader(name)
-    for statement in statements:
+    for statement in run_tcl(text, name):
         reader.read(statement)
-    if error:
-        raise error
     topology = reader.topology()
-    return topology, (*dict.fromkeys(reader.notices), *check_topology(topology))
+    return topology, (*reader.notices.all(), *check_topology(topology))
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class _Node:
 
     name: str
     where: Location
-    ends: list[_End] = field(default_factory=list)
+    ends: dict[_Link, _End] = field(default_factory=dict)
     attributes: list[Attribute] = field(default_factory=list)
     settings: dict[str, Attribute] = field(default_factory=dict)
     os: Attribute | None = None
@@ -128,7 +127,7 @@ class _Reader:
     """Gives statements their meaning, one after the other. Objects are known by the name they bear at that moment."""
 
     def __init__(self, name: str) -> None:
-        self.notices: list[Notice] = []
+        self.notices = Notices()
         self._file = Location(name)
         self._where = self._file
         self._objects: dict[str, _Node | _Link | _End | None] = {}
@@ -138,6 +137,10 @@ class _Reader:
         self._shaping: Attribute | None = None
         self._failure_action: Attribute | None = None
         self._ran: Location | None = None
+        self._guesses: dict[str, str] = {}
+        self._ends = 0
+        self._losing = 0
+        self._between_nodes: dict[tuple[_Node, _Node], _Link] = {}  # the last link between two, in both orders
         # How each statement is written, and who reads it. Words in capitals are put there by the simulator.
         self._commands: dict[str, tuple[str, Callable[..., None]]] = {
             "new Simulator": ("NAME ...", self._simulator),
@@ -199,9 +202,14 @@ class _Reader:
         elif _IGNORED.fullmatch(command):
             self._notice(f"{_shown(command)} means nothing here and is ignored")
         elif not _SILENT.fullmatch(command):
-            near = get_close_matches(command, self._commands, 1, 0.7)
-            hint = f", did you mean {_shown(near[0])}?" if near else ""
-            self._notice(f"unsupported NS statement {one_line(_shown(command))}{hint}")
+            self._notice(f"unsupported NS statement {one_line(_shown(command))}{self._guess(command)}")
+
+    def _guess(self, command: str) -> str:
+        """Return a hint at what an unknown statement was to be; only for the first of them, as a guess takes a millisecond."""
+        if command not in self._guesses and len(self._guesses) < MOST_NOTICES:
+            near = close_to(command, self._commands, 1, 0.7)
+            self._guesses[command] = f", did you mean {_shown(near[0])}?" if near else ""
+        return self._guesses.get(command, "")
 
     def topology(self) -> Topology:
         if self._ran is None:
@@ -222,9 +230,11 @@ class _Reader:
             if link.unlimited and not _idle(link):
                 for end in link.ends:
                     _shape(end, rate=0)
+        # An end without delay says so where its substrate has one.
+        delayed = {link for link in self._links if any(way.delay for way in _ways(link))}
         return Topology(
             substrates=tuple(_substrate(link) for link in self._links),
-            elements=tuple(self._computer(node) for node in self._nodes),
+            elements=tuple(self._computer(node, delayed) for node in self._nodes),
             attributes=(Attribute("benito:addressing", "emulab", self._file), self._routing, *((self._shaping,) if self._shaping else ())),
             where=self._file,
         )
@@ -243,6 +253,8 @@ class _Reader:
 
     def _node(self, name: str, *arguments: str) -> None:
         self._extra("ns node", arguments)
+        if len(self._nodes) == NODES:
+            raise TopologyError(f"the file makes more than {NODES} nodes: does a loop never end?", self._where)
         node = _Node(name, self._where)
         self._objects[name] = node
         self._nodes.append(node)
@@ -254,7 +266,8 @@ class _Reader:
         nodes = [self._as_node(one), self._as_node(other)]
         if nodes[0] is nodes[1]:
             raise TopologyError(f"a link joins two nodes, not {nodes[0].name} with itself", self._where)
-        self._link("link", name, nodes, bandwidth, delay)
+        link = self._link("link", name, nodes, bandwidth, delay)
+        self._between_nodes[nodes[0], nodes[1]] = self._between_nodes[nodes[1], nodes[0]] = link
 
     def _make_lan(self, name: str, bandwidth: str, delay: str, *arguments: str) -> None:
         split = arguments.index("--") if "--" in arguments else len(arguments)
@@ -271,15 +284,19 @@ class _Reader:
         self._notice("$ns make-cloud makes a LAN here")
         self._make_lan(*arguments)
 
-    def _link(self, kind: str, name: str, nodes: list[_Node], bandwidth: str, delay: str) -> None:
+    def _link(self, kind: str, name: str, nodes: list[_Node], bandwidth: str, delay: str) -> _Link:
+        self._ends += len(nodes)
+        if self._ends > ENDS:
+            raise TopologyError(f"links and LANs have more than {ENDS} ends: does a loop never end?", self._where)
         link = _Link(name, kind, self._where)
         way = _Way(parse_bandwidth(bandwidth, self._where), parse_delay(delay, self._where) / 2)
         for node in nodes:
             end = _End(node, link, way, way)
             link.ends.append(end)
-            node.ends.append(end)
+            node.ends[link] = end
         self._objects[name] = link
         self._links.append(link)
+        return link
 
     def _lanlink(self, name: str, lan: str, node: str) -> None:
         self._objects[name] = self._lan_end(node, lan)
@@ -337,7 +354,7 @@ class _Reader:
     # Addresses and routes.
 
     def _set_ip(self, node: str, address: str) -> None:
-        ends = self._as_node(node).ends
+        ends = [*self._as_node(node).ends.values()]
         if len(ends) != 1:
             raise TopologyError(f"{node} has {len(ends)} links: tb-set-ip needs exactly one, else use tb-set-ip-link or -lan", self._where)
         self._give_address(ends[0], address)
@@ -382,6 +399,9 @@ class _Reader:
 
     def _lose(self, link: _Link, loss: str) -> None:
         half = _half(parse_loss(loss, self._where))
+        self._losing += len(link.ends)
+        if self._losing > CHANGES:
+            raise TopologyError(f"losses of LANs are set at more than {CHANGES} ends: does a loop never end?", self._where)
         for end in link.ends:
             _shape(end, loss=half)
 
@@ -444,12 +464,12 @@ class _Reader:
         return found
 
     def _hint(self, name: str, kind: type[_Node | _Link]) -> str:
-        near = get_close_matches(name, [known for known, thing in self._objects.items() if isinstance(thing, kind) and known != name], 1)
+        near = close_to(name, [known for known, thing in self._objects.items() if isinstance(thing, kind) and known != name], 1)
         return f", did you mean {near[0]}?" if near else ""
 
     def _end(self, node: str, link: _Link) -> _End:
         owner = self._as_node(node)
-        found = next((end for end in owner.ends if end.link is link), None)
+        found = owner.ends.get(link)
         if found is None:
             raise TopologyError(f"{owner.name} is not connected to {link.name}", self._where)
         return found
@@ -460,13 +480,13 @@ class _Reader:
     def _between(self, node: str, other: str) -> _Link:
         """Return the last link that was made between two nodes."""
         one, two = self._as_node(node), self._as_node(other)
-        links = [end.link for end in one.ends if end.link.kind == "link" and any(e.node is two for e in end.link.ends)]
-        if not links or one is two:
+        link = self._between_nodes.get((one, two))
+        if link is None:
             raise TopologyError(f"there is no link between {one.name} and {two.name}", self._where)
-        return links[-1]
+        return link
 
     def _notice(self, text: str) -> None:
-        self.notices.append(Notice(self._where, text))
+        self.notices.add(Notice(self._where, text))
 
     def _extra(self, command: str, arguments: tuple[str, ...]) -> None:
         if arguments:
@@ -474,7 +494,7 @@ class _Reader:
 
     # The result.
 
-    def _computer(self, node: _Node) -> Computer:
+    def _computer(self, node: _Node, delayed: set[_Link]) -> Computer:
         settings = {a.name: a for a in (self._failure_action,) if a} | node.settings
         known = [settings[name] for name in ("fixed", "type", "startup", "testbed", "failureaction") if name in settings]
         routes = "; ".join(f"{_destination(route)} via {_neighbour(node, route)}" for route in node.routes)
@@ -484,7 +504,7 @@ class _Reader:
             name=node.name,
             oses=(OperatingSystem(attributes=(node.os,)),) if node.os else (),
             software=node.archives + node.packages,
-            interfaces=tuple(_interface(f"inf{number:03}", end) for number, end in enumerate(node.ends)),
+            interfaces=tuple(_interface(f"inf{number:03}", end, end.link in delayed) for number, end in enumerate(node.ends.values())),
             attributes=(*node.attributes, *known),
             where=node.where,
         )
@@ -542,10 +562,8 @@ def _substrate(link: _Link) -> Substrate:
     )
 
 
-def _interface(name: str, end: _End) -> Interface:
+def _interface(name: str, end: _End, delayed: bool) -> Interface:
     away, back, link = end.away, end.back, end.link
-    # An end without delay says so where its substrate has one.
-    delayed = any(other.away.delay or other.back.delay for other in link.ends)
     attributes = []
     if away.loss:
         attributes.append(Attribute("loss", decimal(away.loss), link.where))
@@ -601,6 +619,6 @@ def _destination(route: _Route) -> str:
 
 
 def _neighbour(node: _Node, route: _Route) -> str:
-    if route.hop is node or not any(end.node is route.hop for mine in node.ends for end in mine.link.ends):
+    if route.hop is node or node.ends.keys().isdisjoint(route.hop.ends):
         raise TopologyError(f"{node.name} has no link or LAN with its next hop {route.hop.name}", route.where)
     return route.hop.name

@@ -13,12 +13,10 @@ namespace eval ::sim {
     variable counter 0  ;# one counter for nodes, links and LANs, as in Emulab
     variable others 0   ;# and one for all else
     variable between    ;# "object object" of two nodes -> the last link between them
-    variable procs      ;# procedure -> line where its definition starts
     array set kinds {}
     array set names {}
     array set objects {}
     array set between {}
-    array set procs {}
 }
 
 # From here on "set" means Tcl's own inside this namespace, and ours to the file.
@@ -28,7 +26,7 @@ rename interp ::sim::interp
 
 # The line of the innermost statement of the file that is being run.
 ::sim::proc ::sim::line {} {
-    for {set depth [info frame]} {$depth > 0} {incr depth -1} {
+    for {set depth [expr {[info frame] - 2}]} {$depth > 0} {incr depth -1} {
         set frame [info frame $depth]
         if {[dict exists $frame file] && [dict get $frame file] eq "/dev/stdin"} {
             return [dict get $frame line]
@@ -97,8 +95,7 @@ namespace eval ::sim {
     }
 
     proc define {args} {
-        variable procs
-        set procs([lindex $args 0]) [line]
+        defined [lindex $args 0] [line]
         tailcall ::sim::proc {*}$args
     }
 
@@ -211,6 +208,10 @@ namespace eval ::sim {
     proc step {args} {
         at [line]
     }
+
+    proc run {} {
+        uplevel #0 ::sim::main
+    }
 }
 
 namespace eval ::sim {
@@ -230,6 +231,16 @@ namespace eval ::sim {
         foreach command $commands {
             interp alias {} ::$command {} ::sim::forbidden $command $reason
         }
+    }
+    # A command that is a part of another can be called by its own name as well.
+    foreach part {hostname library loaded nameofexecutable sharedlibextension} {
+        interp alias {} ::tcl::info::$part {} ::sim::forbidden "info $part" "the same file must always give the same topology"
+    }
+    foreach namespace {chan clock encoding file process unsupported zipfs} {
+        catch {namespace delete ::tcl::$namespace}
+    }
+    foreach command {::tcl::pkgconfig ::zlib::pkgconfig} {
+        catch {rename $command {}}
     }
     rename interp {}
     # Random numbers are the same in each run.

@@ -13,6 +13,8 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from types import MappingProxyType
+from typing import cast
 
 from ..diagnostics import Notice, TopologyError, listing, one_line
 from ..topology import (
@@ -38,7 +40,7 @@ from ..topology import (
 from .consistency import check_topology
 from .xml_tags import SPACE, Tag, read_tags
 
-_NUMBER = re.compile(r"\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"\+?([0-9]{1,400}(\.[0-9]{0,400})?|\.[0-9]{1,400})([eE][+-]?[0-9]{1,4})?")
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _KINDS = ("max", "average")
 _PERSISTENCES = ("temporary", "persistent")
@@ -52,12 +54,9 @@ def read_topdl(text: bytes | str, name: str) -> tuple[Topology, tuple[Notice, ..
 
     Raises TopologyError, naming line and column, for what is not TopDL or makes no sense.
     """
-    root = read_tags(text, name)
-    if root.name not in ("experiment", "topology"):
-        said = "an HTML page" if root.name.lower() == "html" else f"XML, but starts with {root}"
-        raise TopologyError(f"this is {said}: a topology in TopDL starts with <experiment> or <topology>", root.where)
+    root = read_tags(text, name, ("experiment", "topology"), _PARTS)
     topology = root.read(_topology)
-    return topology, tuple(sorted((*root.file.notices, *check_topology(topology))))
+    return topology, tuple(sorted((*root.file.notices.all(), *check_topology(topology))))
 
 
 def _text(tag: Tag) -> str:
@@ -86,7 +85,7 @@ def _choice_or(synonyms: dict[str, str], *words: str) -> Callable[[Tag], str]:
     choose = _choice(*words)
 
     def read(tag: Tag) -> str:
-        word = synonyms.get(tag.text.strip(SPACE))
+        word = synonyms.get(tag.text)
         if word is None:
             return choose(tag)
         tag.notice(f"{tag} is {one_line(tag.take_text())}, taken for {word}")
@@ -256,15 +255,18 @@ def _element(tag: Tag) -> Element:
     return found[0]
 
 
+_PARTS = MappingProxyType({"substrates": _substrate, "elements": _element, "attribute": _attribute})
+
+
 def _topology(tag: Tag) -> Topology:
     version = tag.optional("version", _text)
     if version != "1.0":
         said = "has no <version>" if version is None else f"says version {one_line(version)}"
         tag.notice(f"the topology {said}: it is read as 1.0, the only one there is")
     return Topology(
-        substrates=tag.all("substrates", _substrate),
-        elements=tag.all("elements", _element),
-        attributes=tag.all("attribute", _attribute),
+        substrates=cast(tuple[Substrate, ...], tag.results("substrates")),
+        elements=cast(tuple[Element, ...], tag.results("elements")),
+        attributes=cast(tuple[Attribute, ...], tag.results("attribute")),
         version="1.0" if version is None else version,
         where=tag.where,
     )

@@ -31,7 +31,7 @@ def test_what_a_terminal_obeys(text):
         assert all(c.isprintable() or c in "\n\t" for c in cleaned)
         for inner in json.loads(cleaned).values() if cleaned.startswith("{") and cleaned.endswith("}") else ():
             assert text not in json.dumps(inner, ensure_ascii=False)
-    assert words(text) == "?" * len(text)
+    assert words(text) == "".join(c if c.isprintable() else "?" for c in text)
 
 
 def test_what_is_no_result_is_cut():
@@ -44,3 +44,10 @@ def test_what_is_no_result_is_cut():
         "x" * (LARGEST + 1),
     ):
         assert len(clean(junk)) <= LONGEST_JUNK
+
+
+@pytest.mark.parametrize(
+    "junk", ['x {\n{"ansible_facts": {"a": 1}}\n', '{"a\x0c": 1, "ansible_facts": {"a": 1}}', '{"a": 1\n{"ansible_facts": {}}']
+)
+def test_nothing_of_junk_is_a_result_to_ansible(junk):
+    assert "{" not in clean(junk)

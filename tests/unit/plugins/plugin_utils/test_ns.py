@@ -672,6 +672,36 @@ class TestSandbox:
         assert error(f"catch {{rename {command} {{}}}}\ninterp invokehidden {{}} {command} x").startswith("x.ns:2: ")
         assert error(f"::sim::{command} /etc/hostname").startswith("x.ns:1: ")
 
+    @pytest.mark.parametrize(
+        "command",
+        ["hostname", "nameofexecutable", "library", "loaded", "sharedlibextension"],
+    )
+    def test_the_machine_is_not_seen(self, command):
+        for written in (f"info {command}", f"::tcl::info::{command}", f"namespace eval ::tcl::info {{{command}}}"):
+            assert error(f"\n{written}").startswith(f"x.ns:2: info {command} is not available in an NS file")
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "::tcl::clock::seconds",
+            "::tcl::clock::clicks",
+            "::tcl::clock::getenv HOME",
+            "::tcl::encoding::dirs",
+            "::tcl::pkgconfig list",
+            "::zlib::pkgconfig list",
+            "::tcl::unsupported::representation x",
+            "::tcl::chan::names",
+            "::tcl::file::exists /etc/passwd",
+        ],
+    )
+    def test_parts_of_commands_are_no_way_around(self, command):
+        assert error(f"\n{command}").startswith("x.ns:2: unknown command")
+
+    def test_no_path_of_ours_is_seen(self):
+        body = "for {set i 0} {$i <= [info frame]} {incr i} {catch {info frame $i} m; append all $m\\n}"
+        topology, dummy = read(f"catch {{error x}}\n{body}\ntb-add-node-attribute $a x $all$errorInfo")
+        assert set(re.findall(r"file \S+", value(node(topology, "a"), "x"))) == {"file /dev/stdin"}
+
     def test_the_environment_is_not_seen(self):
         assert error("set x $env(HOME)").startswith("x.ns:1: can't read")
         assert error("set x $argv").startswith("x.ns:1: can't read")
@@ -711,10 +741,53 @@ class TestSandbox:
 
     @pytest.mark.parametrize(
         "body",
-        ["::sim::report x error", "::sim::report 1 rename a b", "::sim::say {ns make-lan} x 1Mb 0", "::sim::report 0 end", "::sim::report"],
+        [
+            "::sim::report x error",
+            "::sim::report 1 rename a b",
+            "::sim::say {ns make-lan} x 1Mb 0",
+            "::sim::report 0 end",
+            "::sim::report",
+            "::sim::report 5",
+            "::sim::report {5, 6} x",
+            "::sim::report -5 x",
+            "::sim::report 99999999999999999999 x",
+            "::sim::report 5 {ns node}",
+            "::sim::report 5 {}",
+            "::sim::report 0 end; ::sim::report 0 error",
+            "::sim::defined p abc; proc p {} {error x}; ::sim::defined p abc; p",
+            "::sim::ended 1; ::sim::main; return",
+            "proc ::sim::line {} {return x}; exit",
+            'error x {    (file "/dev/stdin" line 99999999999)}',
+            'error x [string repeat {    (procedure "p" line 1)\n} 100000]',
+            "proc p {} {error x}; set ::sim::procs(p) abc; namespace delete ::sim; p",
+            "rename ::sim::report {}; set ns [new Simulator]",
+            "rename ::sim::set {}; rename ::info {}; error x",
+        ],
     )
     def test_forged_statements_do_no_harm(self, body):
         assert error(body).startswith("x.ns")
+
+    def test_a_return_leaves_the_file(self):
+        assert (
+            error("set ns [new Simulator]\nreturn\nfoo\n")
+            == "x.ns: there is no $ns run: an NS file makes one with [new Simulator] and ends with $ns run"
+        )
+
+    @pytest.mark.parametrize("before", [0, 199, 200, 201, 1000])
+    def test_lines_are_those_of_the_file_however_long_it_is(self, before):
+        text = "# remark {\n" + "set x 1\n" * before + "proc p {} {\n  foo\n}\n" + "set x \\\n 2\n" * before + "p\n"
+        assert error(text).startswith(f"x.ns:{before + 3}: ")
+        assert error("set x 1\n" * before + "set y {\n\n").startswith(f"x.ns:{before + 1}: missing close-brace")
+
+    def test_only_processor_time_counts(self, monkeypatch, tmp_path):
+        # On a busy machine the interpreter waits for most of the time.
+        for name in ("sandbox.tcl", "simulator.tcl"):
+            script = (Path(tcl._SANDBOX).parent / name).read_text()
+            (tmp_path / name).write_text(script.replace("    $child invokehidden", "    after 2500\n    $child invokehidden"))
+        monkeypatch.setattr(tcl, "_SANDBOX", str(tmp_path / "sandbox.tcl"))
+        monkeypatch.setattr(tcl, "SECONDS", 1)
+        topology, dummy = read("for {set i 0} {$i < 1000} {incr i} {set x $i}")
+        assert len(topology.computers) == 3
 
     def test_random_numbers_are_always_the_same(self):
         body = "tb-add-node-attribute $a x [expr {rand()}]"

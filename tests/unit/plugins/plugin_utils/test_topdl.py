@@ -364,7 +364,7 @@ def test_twins_and_references_to_nothing(text: str, expected: str) -> None:
         (b"<rspec/>", "starts with <rspec>: a topology in TopDL starts with <experiment>", "x.topdl:1:1"),
         (b"<!DOCTYPE experiment SYSTEM 'file:///etc/passwd'><experiment/>", "DOCTYPE is not allowed", "x.topdl:1:"),
         (b"<!DOCTYPE e [<!ENTITY a 'aa'><!ENTITY b '&a;&a;'>]>\n<experiment>&b;</experiment>", "DOCTYPE is not allowed", "x.topdl:1:1"),
-        (b"<experiment>" + b"<a>" * 5000 + b"</a>" * 5000 + b"</experiment>", "not well-formed XML", "x.topdl:1"),
+        (b"<experiment>" + b"<a>" * 5000 + b"</a>" * 5000 + b"</experiment>", "nested more than 100 deep", "x.topdl:1"),
     ],
 )
 def test_what_is_no_topology(text: bytes | str, expected: str, where: str) -> None:
