@@ -29,12 +29,60 @@ options:
           - A short name that is unique on the host, used in paths; at most 24 letters, digits, dots, underscores and dashes.
         type: str
         required: true
+      owner:
+        description:
+          - The owner of the experiment, as P(benito.testbed.owner#lookup) gives it. It is recorded on the host, and a module that changes
+            something fails where another owner is recorded.
+          - Without it the experiment is changed whoever the owner is, and none is recorded. Modules that only look do not use it.
+        type: dict
+        suboptions:
+          user:
+            description: Login name on the controller, for people.
+            type: str
+            required: true
+          controller:
+            description: Host name of the controller, for people.
+            type: str
+            required: true
+          fingerprint:
+            description: Fingerprint of the experiment's SSH key, C(SHA256:...). Who has the key is the owner.
+            type: str
+            default: ""
+      take_over:
+        description: Makes O(experiment.owner) the owner of an experiment that has another one.
+        type: bool
+        default: false
   root:
     description:
       - Directory on the host that holds the records, sockets and logs of all experiments.
       - A plain absolute path of at most 30 characters, since paths of UNIX sockets are short.
     type: str
     default: /var/lib/benito
+"""
+
+    OWNER = r"""
+options:
+  owner:
+    description:
+      - Who asks, as P(benito.testbed.owner#lookup) gives it. Without it the recorded owner does not matter.
+    type: dict
+    suboptions:
+      user:
+        description: Login name on the controller, for people.
+        type: str
+        required: true
+      controller:
+        description: Host name of the controller, for people.
+        type: str
+        required: true
+      fingerprint:
+        description: Fingerprint of the experiment's SSH key, C(SHA256:...). Who has the key is the owner.
+        type: str
+        default: ""
+  take_over:
+    description: Whether an experiment of another owner counts as that of O(owner).
+    type: bool
+    default: false
 """
 
     DOCUMENT = r"""

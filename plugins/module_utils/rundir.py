@@ -3,7 +3,7 @@
 """Where an experiment's records, sockets and logs live on a pnode.
 
     ROOT/ID/                          root's; the lock of the experiment is a lock on this directory
-        experiment.json               project, experiment
+        experiment.json               project, experiment, owner
         switches/ID/                  root's: launch.json, switch.log
             io/                       of the service account, which the switch runs as: ctl/, mgmt
         guests/ID/                    root's: launch.json, config.tar.gz, ssh_host_ed25519_key, qemu.log
@@ -23,11 +23,12 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .accounts import account
 from .errors import HostError
+from .owner import Owner, check_owner, claimed
 
 ROOT = "/var/lib/benito"
 ACCOUNT = "benito"
@@ -48,12 +49,17 @@ def mark_of(project: str, experiment: str, root: str) -> str:
 
 @dataclass(frozen=True)
 class RunDir:
-    """The directory of one experiment on this host."""
+    """The directory of one experiment on this host.
+
+    ``owner`` is the one who works on it; without one, no owner is looked at. ``take_over`` makes them the owner, whoever that was.
+    """
 
     project: str
     experiment: str
     id: str
     root: str = ROOT
+    owner: Owner | None = field(default=None, compare=False)
+    take_over: bool = field(default=False, compare=False)
 
     @classmethod
     def from_options(cls, experiment: Mapping[str, Any], root: str = ROOT) -> RunDir:
@@ -64,7 +70,8 @@ class RunDir:
                 raise RunDirError(f"experiment.{key} must be 1 to {longest} letters, digits, '.', '_' or '-', not {word[:80]!r}")
         if not re.match(r"/[A-Za-z0-9._/-]+\Z", root) or ".." in root or len(root) > LONGEST_ROOT:
             raise RunDirError(f"root must be a plain absolute path of at most {LONGEST_ROOT} characters, not {root[:80]!r}")
-        return cls(str(experiment["project"]), str(experiment["experiment"]), str(experiment["id"]), root.rstrip("/"))
+        owner, take_over = Owner.from_options(experiment.get("owner")), bool(experiment.get("take_over"))
+        return cls(str(experiment["project"]), str(experiment["experiment"]), str(experiment["id"]), root.rstrip("/"), owner, take_over)
 
     @property
     def mark(self) -> str:
@@ -84,25 +91,39 @@ class RunDir:
         """Directory of a guest."""
         return f"{self.path}/guests/{id_}"
 
-    def create(self) -> None:
-        """Make the directory and say whose it is. Raises RunDirError when it is another experiment's."""
-        owner = read_json(f"{self.path}/experiment.json")
-        if owner and (owner.get("project"), owner.get("experiment")) != (self.project, self.experiment):
+    @property
+    def recorded_owner(self) -> Owner | None:
+        """The owner of the experiment on this host, as recorded; None where there is no record or no owner in it."""
+        return Owner.from_record(read_json(f"{self.path}/experiment.json"))
+
+    def check(self) -> dict[str, Any]:
+        """Return the record, empty for none. Raises HostError when the directory is another experiment's or another owner's."""
+        record = read_json(f"{self.path}/experiment.json")
+        if record and (record.get("project"), record.get("experiment")) != (self.project, self.experiment):
             raise RunDirError(
-                f"{self.path} belongs to {owner.get('project')}/{owner.get('experiment')}: "
+                f"{self.path} belongs to {record.get('project')}/{record.get('experiment')}: "
                 f"swap that experiment out, or give {self.project}/{self.experiment} another name"
             )
+        check_owner(f"{self.project}/{self.experiment}", Owner.from_record(record), self.owner, self.take_over)
+        return record
+
+    def create(self) -> None:
+        """Make the directory and record the experiment and its owner. Raises HostError as ``check``."""
+        record = self.check()
+        wanted = claimed(record or {"project": self.project, "experiment": self.experiment, "id": self.id}, self.owner)
         for path in (self.root, self.path, f"{self.path}/switches", f"{self.path}/guests"):
             passage(path)
-        if not owner:
-            write_json(f"{self.path}/experiment.json", {"project": self.project, "experiment": self.experiment, "id": self.id})
+        if record != wanted:
+            write_json(f"{self.path}/experiment.json", wanted)
 
     @contextlib.contextmanager
     def locked(self, patience: float = 30.0) -> Iterator[None]:
         """Hold the experiment's lock; RunDirError when another run holds it for longer than ``patience`` seconds."""
         deadline = time.monotonic() + patience
         while True:
-            self.create()
+            self.check()
+            for path in (self.root, self.path):
+                passage(path)
             descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,6 +140,8 @@ class RunDir:
                 time.sleep(0.1)
             os.close(descriptor)
         try:
+            # Recorded under the lock: of two that come at the same time, one finds the other's record.
+            self.create()
             yield
         finally:
             os.close(descriptor)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from . import (
@@ -26,6 +26,7 @@ from . import (
     vde,
 )
 from .errors import HostError
+from .owner import Owner
 from .processes import Process, end_slice, marked, stop
 from .rundir import RunDir, existing, mark_of, remove
 
@@ -106,6 +107,17 @@ def find(project: str, experiment: str, root: str) -> Remains:
         nodes,
         traces,
     )
+
+
+def check_owner_of(remains: Remains, asking: RunDir) -> None:
+    """Raise HostError where what there is of the experiment belongs to another owner than the one who is ``asking``."""
+    for directory in remains.directories:
+        replace(directory, owner=asking.owner, take_over=asking.take_over).check()
+
+
+def owner_of(remains: Remains) -> Owner | None:
+    """Return the recorded owner; None where none is recorded."""
+    return next(filter(None, (directory.recorded_owner for directory in remains.directories)), None)
 
 
 def sweep(remains: Remains, root: str) -> None:

@@ -20,6 +20,7 @@ from .control_options import parse_subnets
 from .diagnostics import Location, Notice, TopologyError
 from .formats.topdl import read_topdl
 from .interpretation import parse_address, parse_netmask
+from .ownership import read_own
 from .platforms import ON_THEIR_HOST
 from .settings import Settings, as_attributes
 from .topology import Attribute, Computer, Interface, Topology, find_attribute
@@ -60,18 +61,26 @@ def embedding_file(settings: Settings) -> Path:
 
 
 def load_embedding(settings: Settings) -> tuple[Embedding, tuple[Notice, ...]]:
-    """Return what the last swap-in chose. A record that cannot be read counts as none, and is told about."""
+    """Return what the last swap-in chose. A record that cannot be read counts as none, and is told about.
+
+    Raises TopologyError for one that others may have written.
+    """
     path = embedding_file(settings)
     try:
-        topology, dummy = read_topdl(path.read_bytes(), str(path))
-        return read_embedding(topology), ()
+        content = read_own(path)
     except FileNotFoundError:
         return Embedding(), ()
-    except (OSError, TopologyError) as error:
-        reason = error.message if isinstance(error, TopologyError) else error.strerror
-        return Embedding(), (
-            Notice(Location(str(path)), f"the record of the last swap-in is of no use, everything is chosen anew: {reason}"),
-        )
+    except OSError as error:
+        return Embedding(), (_useless(path, error.strerror),)
+    try:
+        topology, dummy = read_topdl(content, str(path))
+        return read_embedding(topology), ()
+    except TopologyError as error:
+        return Embedding(), (_useless(path, error.message),)
+
+
+def _useless(path: Path, reason: str | None) -> Notice:
+    return Notice(Location(str(path)), f"the record of the last swap-in is of no use, everything is chosen anew: {reason}")
 
 
 def addresses_of_others(settings: Settings) -> dict[int, str]:
@@ -81,7 +90,7 @@ def addresses_of_others(settings: Settings) -> dict[int, str]:
         if path == embedding_file(settings):
             continue
         try:
-            topology, dummy = read_topdl(path.read_bytes(), str(path))
+            topology, dummy = read_topdl(read_own(path), str(path))
             found.update(dict.fromkeys(read_embedding(topology).addresses.control.values(), f"experiment {path.parent.name}"))
         except (OSError, TopologyError):
             continue  # whoever swaps that one in again is told

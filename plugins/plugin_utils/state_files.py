@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .ownership import why_not_own
+
 _DIRECTORY, _FILE = 0o700, 0o600
 
 
@@ -56,6 +58,9 @@ def remove(directory: Path, check: bool = False) -> tuple[Change, ...]:
 
 
 def _changes(directory: Path, texts: Mapping[str, str], keys: Mapping[str, str], check: bool) -> Iterator[Change]:
+    reason = why_not_own(directory)
+    if reason:
+        raise StateError(reason)
     if not directory.is_dir() or _mode(directory) != _DIRECTORY:
         yield Change(str(directory))
         if not check:
@@ -67,6 +72,11 @@ def _changes(directory: Path, texts: Mapping[str, str], keys: Mapping[str, str],
             yield Change(str(path))
             if not check:
                 _make_key(path, comment)
+        elif _mode(path) & 0o077:
+            # ssh refuses a private key that others may read.
+            yield Change(str(path))
+            if not check:
+                path.chmod(_FILE)
     for name, text in texts.items():
         path = directory / name
         before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
