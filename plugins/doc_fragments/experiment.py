@@ -45,7 +45,7 @@ options:
             type: str
             required: true
           fingerprint:
-            description: Fingerprint of the experiment's SSH key, C(SHA256:...). Who has the key is the owner.
+            description: Fingerprint of the experiment's SSH key, C(SHA256:...). The holder of the key is the owner.
             type: str
             default: ""
       take_over:
@@ -58,31 +58,6 @@ options:
       - A plain absolute path of at most 30 characters, since paths of UNIX sockets are short.
     type: str
     default: /var/lib/benito
-"""
-
-    OWNER = r"""
-options:
-  owner:
-    description:
-      - Who asks, as P(benito.testbed.owner#lookup) gives it. Without it the recorded owner does not matter.
-    type: dict
-    suboptions:
-      user:
-        description: Login name on the controller, for people.
-        type: str
-        required: true
-      controller:
-        description: Host name of the controller, for people.
-        type: str
-        required: true
-      fingerprint:
-        description: Fingerprint of the experiment's SSH key, C(SHA256:...). Who has the key is the owner.
-        type: str
-        default: ""
-  take_over:
-    description: Whether an experiment of another owner counts as that of O(owner).
-    type: bool
-    default: false
 """
 
     DOCUMENT = r"""

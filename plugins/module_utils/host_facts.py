@@ -7,12 +7,9 @@ from __future__ import annotations
 import glob
 import os
 import re
-from dataclasses import replace
 
 from . import guest_status, guests, lifecycle
-from .errors import HostError
-from .owner import Owner
-from .rundir import RunDir, existing
+from .rundir import existing
 
 # Where sshd has its keys, unless it was told otherwise.
 HOST_KEYS = "/etc/ssh/ssh_host_*_key.pub"
@@ -34,21 +31,6 @@ def held(project: str, experiment: str, root: str) -> int:
     """Return the memory, in MB, of the guests that run here for other experiments than this one."""
     others = [d for d in existing(root) if (d.project, d.experiment) != (project, experiment)]
     return sum(guests.held(lifecycle.process_of(d, name)) for d in others for name in guest_status.known(d))
-
-
-def ownership(asking: RunDir, by_id: bool) -> tuple[Owner | None, str]:
-    """Return the owner of the experiment on this host, and why the one who is ``asking`` may not change it, empty when they may.
-
-    With ``by_id`` the directory of its short name is looked at as well, which may be another experiment's.
-    """
-    own = [d for d in existing(asking.root) if (d.project, d.experiment) == (asking.project, asking.experiment)]
-    owner = next(filter(None, (d.recorded_owner for d in own)), None)
-    try:
-        for directory in (*own, *([asking] if by_id else [])):
-            replace(directory, owner=asking.owner, take_over=asking.take_over).check()
-    except HostError as error:
-        return owner, str(error)
-    return owner, ""
 
 
 def host_keys(pattern: str = HOST_KEYS) -> list[str]:

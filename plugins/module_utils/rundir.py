@@ -97,15 +97,19 @@ class RunDir:
         return Owner.from_record(read_json(f"{self.path}/experiment.json"))
 
     def check(self) -> dict[str, Any]:
-        """Return the record, empty for none. Raises HostError when the directory is another experiment's or another owner's."""
+        """Return the record, empty for none. Raises HostError as ``check_record``."""
         record = read_json(f"{self.path}/experiment.json")
+        self.check_record(record)
+        return record
+
+    def check_record(self, record: Mapping[str, Any]) -> None:
+        """Raise HostError when a record of this directory is another experiment's, or names another owner."""
         if record and (record.get("project"), record.get("experiment")) != (self.project, self.experiment):
             raise RunDirError(
                 f"{self.path} belongs to {record.get('project')}/{record.get('experiment')}: "
                 f"swap that experiment out, or give {self.project}/{self.experiment} another name"
             )
         check_owner(f"{self.project}/{self.experiment}", Owner.from_record(record), self.owner, self.take_over)
-        return record
 
     def create(self) -> None:
         """Make the directory and record the experiment and its owner. Raises HostError as ``check``."""

@@ -17,7 +17,6 @@ description:
   - The experiment of another owner is left as it is, and the module fails with the owner's name.
 extends_documentation_fragment:
   - benito.testbed.experiment.attributes
-  - benito.testbed.experiment.owner
 options:
   project:
     description: First level of the name.
@@ -27,6 +26,27 @@ options:
     description: Second level of the name.
     type: str
     required: true
+  owner:
+    description:
+      - Who asks, as P(benito.testbed.owner#lookup) gives it. Without it the recorded owner does not matter.
+    type: dict
+    suboptions:
+      user:
+        description: Login name on the controller, for people.
+        type: str
+        required: true
+      controller:
+        description: Host name of the controller, for people.
+        type: str
+        required: true
+      fingerprint:
+        description: Fingerprint of the experiment's SSH key, C(SHA256:...). The holder of the key is the owner.
+        type: str
+        default: ""
+  take_over:
+    description: Whether the experiment of another owner is removed as well.
+    type: bool
+    default: false
   root:
     description: Directory on the host that holds the records, sockets and logs of all experiments.
     type: str

@@ -11,7 +11,7 @@ module: host_info
 short_description: What a host has for guests
 version_added: 0.1.0
 description:
-  - Says what placement must know of a host before an experiment is put on it, and whether the experiment's name is free there.
+  - Says what placement must know of a host before an experiment is put on it.
 options:
   project:
     description: Project of the experiment that is to be placed.
@@ -21,16 +21,12 @@ options:
     description: Name of the experiment that is to be placed. What its own guests take does not count.
     type: str
     required: true
-  id:
-    description: Short name of the experiment. With it, the directory of that name is looked at, too, which may be another experiment's.
-    type: str
   root:
     description: Directory on the host that holds the records, sockets and logs of all experiments.
     type: str
     default: /var/lib/benito
 extends_documentation_fragment:
   - benito.testbed.experiment.info
-  - benito.testbed.experiment.owner
 author:
   - The Benito developers (@benito)
 """
@@ -66,24 +62,13 @@ host_keys:
   type: list
   elements: str
   sample: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI...]
-owner:
-  description: The owner of the experiment here, and as C(text) all of it as one line. Empty for none.
-  returned: always
-  type: dict
-  sample: {user: ann, controller: desk, fingerprint: "SHA256:...", since: "2026-03-01T09:30:00Z", text: "ann at desk (...)"}
-refusal:
-  description: Why O(owner) may not change the experiment here; empty when that is allowed.
-  returned: always
-  type: str
-  sample: "lab/demo belongs to ann at desk (...). Give your experiment another name ..."
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.benito.testbed.plugins.module_utils import host_facts
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
-from ansible_collections.benito.testbed.plugins.module_utils.options import OWNER
-from ansible_collections.benito.testbed.plugins.module_utils.rundir import ROOT, RunDir
+from ansible_collections.benito.testbed.plugins.module_utils.rundir import ROOT
 
 
 def main():
@@ -92,22 +77,17 @@ def main():
         argument_spec={
             "project": {"type": "str", "required": True},
             "experiment": {"type": "str", "required": True},
-            "id": {"type": "str"},
-            **OWNER,
             "root": {"type": "str", "default": ROOT},
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
-        # Without a short name no directory is looked at by its name.
-        asking = RunDir.from_options({**given, "id": given["id"] or "none"}, given["root"])
-        owner, refusal = host_facts.ownership(asking, by_id=bool(given["id"]))
         held = host_facts.held(given["project"], given["experiment"], given["root"])
         facts = {"cores": host_facts.cores(), "memory": host_facts.memory(), "held": held, "host_keys": host_facts.host_keys()}
     except (HostError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, owner=owner.report() if owner else {}, refusal=refusal, **facts)
+    module.exit_json(changed=False, **facts)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from .control_options import parse_subnets
 from .diagnostics import Location, Notice, TopologyError
 from .formats.topdl import read_topdl
 from .interpretation import parse_address, parse_netmask
-from .ownership import read_own
+from .ownership import read_own, why_not_own
 from .platforms import ON_THEIR_HOST
 from .settings import Settings, as_attributes
 from .topology import Attribute, Computer, Interface, Topology, find_attribute
@@ -63,9 +63,12 @@ def embedding_file(settings: Settings) -> Path:
 def load_embedding(settings: Settings) -> tuple[Embedding, tuple[Notice, ...]]:
     """Return what the last swap-in chose. A record that cannot be read counts as none, and is told about.
 
-    Raises TopologyError for one that others may have written.
+    Raises TopologyError for a directory or a record that others may have written.
     """
     path = embedding_file(settings)
+    reason = why_not_own(path.parent)
+    if reason:
+        raise TopologyError(reason)
     try:
         content = read_own(path)
     except FileNotFoundError:
