@@ -29,6 +29,29 @@ options:
           - A short name that is unique on the host, used in paths; at most 24 letters, digits, dots, underscores and dashes.
         type: str
         required: true
+      owner:
+        description:
+          - The owner of the experiment, as P(benito.testbed.owner#lookup) gives it. It is recorded on the host, and a module that changes
+            something fails where another owner is recorded.
+          - Without it the experiment is changed whoever the owner is, and none is recorded. Modules that only look do not use it.
+        type: dict
+        suboptions:
+          user:
+            description: Login name on the controller, for people.
+            type: str
+            required: true
+          controller:
+            description: Host name of the controller, for people.
+            type: str
+            required: true
+          fingerprint:
+            description: Fingerprint of the experiment's SSH key, C(SHA256:...). The holder of the key is the owner.
+            type: str
+            default: ""
+      take_over:
+        description: Makes O(experiment.owner) the owner of an experiment that has another one.
+        type: bool
+        default: false
   root:
     description:
       - Directory on the host that holds the records, sockets and logs of all experiments.

@@ -45,9 +45,8 @@ options:
     description: In a wrapper, the topology file, relative to the wrapper's directory.
     type: str
   project:
-    description: Name of the project the experiment belongs to.
+    description: Name of the project the experiment belongs to. Without it, your login name on the controller.
     type: str
-    default: testbed
     env: [{name: BENITO_PROJECT}]
     vars: [{name: benito_project}]
   experiment:
@@ -392,6 +391,7 @@ from ..plugin_utils.addressing import dotted
 from ..plugin_utils.collector import made_to_stay
 from ..plugin_utils.diagnostics import Notice, TopologyError
 from ..plugin_utils.embedding import experiment_dir
+from ..plugin_utils.ownership import login
 from ..plugin_utils.plan import Plan, PlannedControl, PlannedNode, make_plan, pnode_name
 from ..plugin_utils.pool import VARIABLES
 from ..plugin_utils.settings import SETTINGS
@@ -411,6 +411,10 @@ _FETCHED = "hostvars['{keeper}'].benito_details_json"
 # it is asked for.
 _NODE = "{{ benito_node_json | ansible.builtin.from_json }}"
 _PART = "{{{{ (benito_pnode_json | ansible.builtin.from_json).{name} }}}}"
+_EXPERIMENT = (
+    "{{ (benito_pnode_json | ansible.builtin.from_json).experiment "
+    "| ansible.builtin.combine({'owner': lookup('benito.testbed.owner', benito.state_dir)}) }}"
+)
 _GUESTS = "{{ benito_pnode_guests_json | ansible.builtin.from_json }}"
 _HOSTS = "hostvars['{keeper}'].benito_hosts_json"
 _DOCUMENT = "{{{{ benito_pnode_json[:-1] ~ ', \"guests\": ' ~ benito_pnode_guests_json ~ ', \"hosts\": ' ~ {hosts} ~ '}}' }}}}"
@@ -470,6 +474,7 @@ class InventoryModule(BaseInventoryPlugin):
         topology, overrides = self._wrapped(path) if wrapped else (path, {})
         overrides.update(self._strong_options())
         environment = {name: os.environ[name] for name in ("HOME", "XDG_STATE_HOME") if name in os.environ}
+        environment["USER"] = login(os.environ)
         pool = self._pool(str(overrides.get("pool") or "pool"))
         asked = {name: {k: v for k, v in variables.items() if k in VARIABLES} for name, variables in pool.items()}
         plan = make_plan(topology, overrides, environment, pool=asked)
@@ -477,9 +482,11 @@ class InventoryModule(BaseInventoryPlugin):
         notices = _shortened(plan.notices)
         for notice in notices:
             self.display.warning(notice)
-        # What it takes to plan the same again, for the filters that do so.
-        overrides["state_dir"] = plan.settings.state_dir
-        self._fill(plan, overrides, notices, pool, asked)
+        # What it takes to plan the same again, for the filters that do so; nobody has to say it for the next command.
+        assumed = {"state_dir": plan.settings.state_dir}
+        if overrides.get("project") is None:
+            assumed["project"] = plan.settings.project
+        self._fill(plan, {**overrides, **assumed}, sorted(assumed), notices, pool, asked)
 
     def _look_beside(self, path: str, wrapped: bool, wanted: bool) -> None:
         """Refuse a topology with variables of Ansible beside it, which are templates, unless the operator's own files are beside it too."""
@@ -537,6 +544,7 @@ class InventoryModule(BaseInventoryPlugin):
         self,
         plan: Plan,
         overrides: Mapping[str, object],
+        assumed: list[str],
         notices: list[str],
         pool: Mapping[str, Mapping[str, Any]],
         asked: Mapping[str, Mapping[str, Any]],
@@ -554,7 +562,7 @@ class InventoryModule(BaseInventoryPlugin):
                 inventory.add_child(parent, child)
         keeper = plan.pnodes[0]
         details = _details(plan, asked)
-        benito = plain(_experiment_variables(plan, overrides, notices))
+        benito = plain(_experiment_variables(plan, overrides, assumed, notices))
         inventory.set_variable("all", "benito", _with_details(benito, details, _FETCHED.format(keeper=keeper)))
         inventory.set_variable("vnode", "benito", trust_as_template(_BENITO.format(keeper=keeper)))
         inventory.set_variable("vnode", "benito_node", trust_as_template(_NODE))
@@ -562,7 +570,7 @@ class InventoryModule(BaseInventoryPlugin):
         vhosts = plan.vhosts
         for pnode in plan.pnodes:
             inventory.add_host(pnode, group="vhost" if pnode in vhosts else "pnode")
-            self._hand(pnode, plan.document(pnode), keeper)
+            self._hand(pnode, plan.document(pnode), keeper, _EXPERIMENT)
             inventory.add_group(_guests_group(pnode))
             host = plan.host(pnode)
             for name, value in pool[host.name].items() if host else ():
@@ -603,7 +611,8 @@ class InventoryModule(BaseInventoryPlugin):
         for carrier in plan.carriers:
             inventory.add_host(carrier, group="carrier")
             inventory.set_variable(carrier, "ansible_ssh_common_args", machines)
-            self._hand(carrier, plan.inner_document(carrier), keeper)
+            # No owner: what a machine has recorded is the word of whoever is root inside.
+            self._hand(carrier, plan.inner_document(carrier), keeper, _PART.format(name="experiment"))
 
     def _refuse_taken(self, plan: Plan, substrates: Mapping[str, str]) -> None:
         """Refuse names that are the operator's own: a node called so would take over a host, or join in where a group of hosts is meant."""
@@ -629,12 +638,16 @@ class InventoryModule(BaseInventoryPlugin):
             group.depth = top.depth + 1
             top.child_groups.append(group)
 
-    def _hand(self, host: str, document: Mapping[str, Any], keeper: str) -> None:
-        """Give a host its document; the hosts table, which all have in common, is where ``keeper`` has it."""
+    def _hand(self, host: str, document: Mapping[str, Any], keeper: str, experiment: str) -> None:
+        """Give a host its document; the hosts table, which all have in common, is where ``keeper`` has it.
+
+        ``experiment`` is the template of that part: the owner is read where it is used, for swap-in makes the key after this.
+        """
         rest = {name: value for name, value in document.items() if name not in ("guests", "hosts")}
         hosts = _HOSTS.format(keeper=keeper) if host != keeper else "benito_hosts_json"
         parts = {
             **{name: _PART.format(name=name) for name in rest},
+            "experiment": experiment,
             "guests": _GUESTS,
             "hosts": f"{{{{ {hosts} | ansible.builtin.from_json }}}}",
         }
@@ -687,7 +700,7 @@ def _with_details(benito: Mapping[str, Any], details: Mapping[str, Any], source:
     return {**benito, "control": {**benito["control"], "subnets": taken.pop("subnets")}, **taken}
 
 
-def _experiment_variables(plan: Plan, overrides: Mapping[str, object], notices: list[str]) -> dict[str, Any]:
+def _experiment_variables(plan: Plan, overrides: Mapping[str, object], assumed: list[str], notices: list[str]) -> dict[str, Any]:
     settings = plan.settings
     return {
         "project": settings.project,
@@ -695,6 +708,7 @@ def _experiment_variables(plan: Plan, overrides: Mapping[str, object], notices: 
         "id": plan.id,
         "source": plan.path,
         "overrides": overrides,
+        "assumed": assumed,
         "state_dir": str(experiment_dir(settings)),
         "platforms": dict(settings.platforms),
         "control": {"mode": plan.control.mode, "bridge": plan.bridge, "addressing": settings.control_addressing},

@@ -31,6 +31,15 @@ INTERFACE: dict[str, Any] = {
 }
 ROUTE: dict[str, Any] = {"to": {"type": "list", "elements": "str", "required": True}, "via": TEXT, "device": TEXT}
 
+# Who works on an experiment: asked by modules that change it, not by those that only look.
+OWNER: dict[str, Any] = {
+    "owner": {
+        "type": "dict",
+        "options": {"user": TEXT, "controller": TEXT, "fingerprint": {"type": "str", "default": ""}},
+    },
+    "take_over": {"type": "bool", "default": False},
+}
+
 EXPERIMENT: dict[str, Any] = {
     "experiment": {
         "type": "dict",
@@ -39,6 +48,7 @@ EXPERIMENT: dict[str, Any] = {
             "project": {"type": "str", "required": True},
             "experiment": {"type": "str", "required": True},
             "id": {"type": "str", "required": True},
+            **OWNER,
         },
     },
     "root": {"type": "str", "default": ROOT},
@@ -107,15 +117,19 @@ def take_document(module: Any, validator: Callable[[dict[str, Any]], Any]) -> No
 
 
 def open_experiment(params: Mapping[str, Any], check: bool) -> tuple[RunDir, contextlib.AbstractContextManager[None]]:
-    """Return the experiment's directory and the lock to hold while working on it; a check run neither makes nor locks anything."""
+    """Return the experiment's directory and the lock to hold while working on it; a check run neither makes nor locks anything.
+
+    Raises HostError where the experiment belongs to another owner, in a check run too.
+    """
     rundir = RunDir.from_options(params["experiment"], params["root"])
+    rundir.check()
     return rundir, contextlib.nullcontext() if check else rundir.locked()
 
 
 def inform(module: Any, look: Callable[[RunDir], dict[str, Any]]) -> None:
-    """End an ``_info`` module with what ``look`` returns of its experiment, or with the error."""
+    """End an ``_info`` module with what ``look`` returns of its experiment, or with the error. Anybody may look."""
     try:
-        found = look(open_experiment(module.params, check=True)[0])
+        found = look(RunDir.from_options(module.params["experiment"], module.params["root"]))
     except HostError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **found)

@@ -3,7 +3,7 @@
 """Where an experiment's records, sockets and logs live on a pnode.
 
     ROOT/ID/                          root's; the lock of the experiment is a lock on this directory
-        experiment.json               project, experiment
+        experiment.json               project, experiment, owner
         switches/ID/                  root's: launch.json, switch.log
             io/                       of the service account, which the switch runs as: ctl/, mgmt
         guests/ID/                    root's: launch.json, config.tar.gz, ssh_host_ed25519_key, qemu.log
@@ -22,12 +22,13 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import locks
 from .accounts import account
 from .errors import HostError
+from .owner import Owner, check_owner, claimed
 from .untrusted import UntrustedError, read_object
 
 ROOT = "/var/lib/benito"
@@ -64,12 +65,17 @@ def mark_of(project: str, experiment: str, root: str) -> str:
 
 @dataclass(frozen=True)
 class RunDir:
-    """The directory of one experiment on this host."""
+    """The directory of one experiment on this host.
+
+    ``owner`` is the one who works on it; without one, no owner is looked at. ``take_over`` makes them the owner, whoever that was.
+    """
 
     project: str
     experiment: str
     id: str
     root: str = ROOT
+    owner: Owner | None = field(default=None, compare=False)
+    take_over: bool = field(default=False, compare=False)
 
     @classmethod
     def from_options(cls, experiment: Mapping[str, Any], root: str = ROOT) -> RunDir:
@@ -80,7 +86,8 @@ class RunDir:
                 raise RunDirError(f"experiment.{key} must be 1 to {longest} letters, digits, '.', '_' or '-', not {word[:80]!r}")
         if not re.match(r"/[A-Za-z0-9._/-]+\Z", root) or ".." in root or len(root) > LONGEST_ROOT:
             raise RunDirError(f"root must be a plain absolute path of at most {LONGEST_ROOT} characters, not {root[:80]!r}")
-        return cls(str(experiment["project"]), str(experiment["experiment"]), str(experiment["id"]), root.rstrip("/"))
+        owner, take_over = Owner.from_options(experiment.get("owner")), bool(experiment.get("take_over"))
+        return cls(str(experiment["project"]), str(experiment["experiment"]), str(experiment["id"]), root.rstrip("/"), owner, take_over)
 
     @property
     def mark(self) -> str:
@@ -100,26 +107,45 @@ class RunDir:
         """Directory of a guest."""
         return f"{self.path}/guests/{id_}"
 
-    def create(self) -> None:
-        """Make the directory and say whose it is. Raises RunDirError when it is another experiment's."""
-        owner = read_json(f"{self.path}/experiment.json")
-        if owner and (owner.get("project"), owner.get("experiment")) != (self.project, self.experiment):
+    @property
+    def recorded_owner(self) -> Owner | None:
+        """The owner of the experiment on this host, as recorded; None where there is no record or no owner in it."""
+        return Owner.from_record(read_json(f"{self.path}/experiment.json"))
+
+    def check(self) -> dict[str, Any]:
+        """Return the record, empty for none. Raises HostError as ``check_record``."""
+        record = read_json(f"{self.path}/experiment.json")
+        self.check_record(record)
+        return record
+
+    def check_record(self, record: Mapping[str, Any]) -> None:
+        """Raise HostError when a record of this directory is another experiment's, or names another owner."""
+        if record and (record.get("project"), record.get("experiment")) != (self.project, self.experiment):
             raise RunDirError(
-                f"{self.path} belongs to {owner.get('project')}/{owner.get('experiment')}: "
+                f"{self.path} belongs to {record.get('project')}/{record.get('experiment')}: "
                 f"swap that experiment out, or give {self.project}/{self.experiment} another name"
             )
+        check_owner(f"{self.project}/{self.experiment}", Owner.from_record(record), self.owner, self.take_over)
+
+    def create(self) -> None:
+        """Make the directory and record the experiment and its owner. Raises HostError as ``check``."""
+        record = self.check()
+        wanted = claimed(record or {"project": self.project, "experiment": self.experiment, "id": self.id}, self.owner)
         for path in (self.root, self.path, f"{self.path}/switches", f"{self.path}/guests"):
             passage(path)
-        if not owner:
-            remove(f"{self.path}/experiment.json")
-            write_json(f"{self.path}/experiment.json", {"project": self.project, "experiment": self.experiment, "id": self.id})
+        if record != wanted:
+            if not record:
+                remove(f"{self.path}/experiment.json")
+            write_json(f"{self.path}/experiment.json", wanted)
 
     @contextlib.contextmanager
     def locked(self, patience: float = 30.0) -> Iterator[None]:
         """Hold the experiment's lock; RunDirError when another run holds it for longer than ``patience`` seconds."""
         what = f"another run is working on {self.project}/{self.experiment} on this host"
         while True:
-            self.create()
+            self.check()
+            for path in (self.root, self.path):
+                passage(path)
             descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 locks.acquire(descriptor, patience, what)
@@ -131,6 +157,8 @@ class RunDir:
                 raise RunDirError(str(error)) from None
             os.close(descriptor)
         try:
+            # Recorded under the lock: of two that come at the same time, one finds the other's record.
+            self.create()
             yield
         finally:
             os.close(descriptor)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from . import (
@@ -28,6 +28,7 @@ from . import (
     vde,
 )
 from .errors import HostError
+from .owner import Owner
 from .processes import Process, end_slice, marked, stop
 from .rundir import RunDir, existing, mark_of, natural_id, read_json, remove
 
@@ -117,6 +118,17 @@ def _nameless(project: str, experiment: str, root: str) -> tuple[RunDir, ...]:
     found = RunDir(project, experiment, natural_id(project, experiment), root)
     lost = os.path.isdir(f"{found.path}/guests") and not read_json(f"{found.path}/experiment.json")
     return (found,) if lost else ()
+
+
+def check_owner_of(remains: Remains, asking: RunDir) -> None:
+    """Raise HostError where what there is of the experiment belongs to another owner than the one who is ``asking``."""
+    for directory in remains.directories:
+        replace(directory, owner=asking.owner, take_over=asking.take_over).check()
+
+
+def owner_of(remains: Remains) -> Owner | None:
+    """Return the recorded owner; None where none is recorded."""
+    return next(filter(None, (directory.recorded_owner for directory in remains.directories)), None)
 
 
 def sweep(remains: Remains, root: str) -> None:

@@ -56,6 +56,11 @@ control:
       description: A remark for people, empty when all is well.
       type: str
       sample: "the control net is not as it was made: bridge, rules"
+owner:
+  description: The owner of the experiment here, and as C(text) all of it as one line. Empty for none.
+  returned: always
+  type: dict
+  sample: {user: ann, controller: desk, fingerprint: "SHA256:...", since: "2026-03-01T09:30:00Z", text: "ann at desk (...)"}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -67,7 +72,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.options import EXPE
 def main():
     """Run the module."""
     module = AnsibleModule(argument_spec=EXPERIMENT, supports_check_mode=True)
-    inform(module, lambda rundir: {"control": described(rundir)})
+    inform(module, lambda rundir: {"control": described(rundir), "owner": owner.report() if (owner := rundir.recorded_owner) else {}})
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ description:
   - Removes an experiment with everything it has on a host. What makes a part of one makes the experiment's place, too.
   - Removal goes by the experiment's mark, which every process, interface, table and directory of it carries. It needs neither the
     topology nor intact records, and works after a crash, after half a swap-in, and twice.
+  - The experiment of another owner is left as it is, and the module fails with the owner's name.
 extends_documentation_fragment:
   - benito.testbed.experiment.attributes
 options:
@@ -25,6 +26,27 @@ options:
     description: Second level of the name.
     type: str
     required: true
+  owner:
+    description:
+      - Who asks, as P(benito.testbed.owner#lookup) gives it. Without it the recorded owner does not matter.
+    type: dict
+    suboptions:
+      user:
+        description: Login name on the controller, for people.
+        type: str
+        required: true
+      controller:
+        description: Host name of the controller, for people.
+        type: str
+        required: true
+      fingerprint:
+        description: Fingerprint of the experiment's SSH key, C(SHA256:...). The holder of the key is the owner.
+        type: str
+        default: ""
+  take_over:
+    description: Whether the experiment of another owner is removed as well.
+    type: bool
+    default: false
   root:
     description: Directory on the host that holds the records, sockets and logs of all experiments.
     type: str
@@ -45,6 +67,14 @@ EXAMPLES = r"""
     experiment: demo
     state: absent
   become: true
+
+- name: Take an experiment off this host, but not one that another user has swapped in
+  benito.testbed.experiment:
+    project: lab
+    experiment: demo
+    owner: {user: ann, controller: desk, fingerprint: "SHA256:UO4ryM4gEBdoXpPmBvFnUwUS4JNnZc6FWEPh0MlXoNU"}
+    state: absent
+  become: true
 """
 
 RETURN = r"""
@@ -54,6 +84,11 @@ removed:
   type: list
   elements: str
   sample: ["guest n-0", "switch lan0", "interface bn12ab34cd"]
+owner:
+  description: The owner that was recorded, and as C(text) all of it as one line. Empty for none.
+  returned: success
+  type: dict
+  sample: {user: ann, controller: desk, fingerprint: "SHA256:...", since: "2026-03-01T09:30:00Z", text: "ann at desk (...)"}
 """
 
 import contextlib
@@ -61,8 +96,9 @@ import contextlib
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.options import OWNER
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import ROOT, RunDir
-from ansible_collections.benito.testbed.plugins.module_utils.sweep import find, sweep
+from ansible_collections.benito.testbed.plugins.module_utils.sweep import check_owner_of, find, owner_of, sweep
 
 
 def main():
@@ -71,6 +107,7 @@ def main():
         argument_spec={
             "project": {"type": "str", "required": True},
             "experiment": {"type": "str", "required": True},
+            **OWNER,
             "root": {"type": "str", "default": ROOT},
             "state": {"type": "str", "choices": ["absent"], "required": True},
         },
@@ -81,17 +118,21 @@ def main():
         # In which directories it is, is found out: its short name does not matter.
         rundir = RunDir.from_options({**params, "id": "none"}, params["root"])
         remains = find(rundir.project, rundir.experiment, rundir.root)
+        check_owner_of(remains, rundir)
+        owner = owner_of(remains)
         if not module.check_mode:
             with contextlib.ExitStack() as locks:
                 for directory in remains.directories:
                     locks.enter_context(directory.locked())
                 # Looked at again under the lock: a run that was still busy may have added to it.
                 remains = find(rundir.project, rundir.experiment, rundir.root)
+                check_owner_of(remains, rundir)
                 sweep(remains, rundir.root)
     except HostError as error:
         module.fail_json(msg=str(error))
     lines = remains.lines()
-    module.exit_json(changed=bool(lines), removed=lines, diff={"before": "".join(f"{line}\n" for line in lines), "after": ""})
+    diff = {"before": "".join(f"{line}\n" for line in lines), "after": ""}
+    module.exit_json(changed=bool(lines), removed=lines, owner=owner.report() if owner else {}, diff=diff)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from .control_options import parse_subnets
 from .diagnostics import Location, Notice, TopologyError
 from .formats.topdl import read_topdl
 from .interpretation import parse_address, parse_netmask
+from .ownership import read_own, why_not_own
 from .platforms import ON_THEIR_HOST
 from .settings import SETTINGS, Settings, as_attributes, default_state_dir
 from .topology import Attribute, Computer, Interface, Topology, find_attribute
@@ -78,18 +79,29 @@ def recorded_names(path: str, overrides: Mapping[str, object], environment: Mapp
 
 
 def load_embedding(settings: Settings) -> tuple[Embedding, tuple[Notice, ...]]:
-    """Return what the last swap-in chose. A record that cannot be read counts as none, and is told about."""
+    """Return what the last swap-in chose. A record that cannot be read counts as none, and is told about.
+
+    Raises TopologyError for a directory or a record that others may have written.
+    """
     path = embedding_file(settings)
+    reason = why_not_own(path.parent)
+    if reason:
+        raise TopologyError(reason)
     try:
-        topology, dummy = read_topdl(path.read_bytes(), str(path))
-        return read_embedding(topology), ()
+        content = read_own(path)
     except FileNotFoundError:
         return Embedding(), ()
-    except (OSError, TopologyError) as error:
-        reason = error.message if isinstance(error, TopologyError) else error.strerror
-        return Embedding(), (
-            Notice(Location(str(path)), f"the record of the last swap-in is of no use, everything is chosen anew: {reason}"),
-        )
+    except OSError as error:
+        return Embedding(), (_useless(path, error.strerror),)
+    try:
+        topology, dummy = read_topdl(content, str(path))
+        return read_embedding(topology), ()
+    except TopologyError as error:
+        return Embedding(), (_useless(path, error.message),)
+
+
+def _useless(path: Path, reason: str | None) -> Notice:
+    return Notice(Location(str(path)), f"the record of the last swap-in is of no use, everything is chosen anew: {reason}")
 
 
 def addresses_of_others(settings: Settings) -> dict[int, str]:
@@ -99,7 +111,7 @@ def addresses_of_others(settings: Settings) -> dict[int, str]:
         if path == embedding_file(settings):
             continue
         try:
-            topology, dummy = read_topdl(path.read_bytes(), str(path))
+            topology, dummy = read_topdl(read_own(path), str(path))
             found.update(dict.fromkeys(read_embedding(topology).addresses.control.values(), f"experiment {path.parent.name}"))
         except (OSError, TopologyError):
             continue  # whoever swaps that one in again is told

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .diagnostics import TopologyError, one_line
+from .ownership import read_own
 from .placement import Room
 from .results import host_facts
 
@@ -105,9 +106,12 @@ def rooms(pool: Sequence[PoolHost], vcpus_per_core: int) -> tuple[Room, ...]:
 
 
 def load_facts(directory: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Return what was measured of each host at the last swap-in, by name; nothing where there is no such record, or it is damaged."""
+    """Return what was measured of each host at the last swap-in, by name; nothing where there is no such record, or it is damaged.
+
+    Raises TopologyError for a record that others may have written: it has the hosts' SSH keys, by which they know each other.
+    """
     try:
-        facts = json.loads((directory / "pool.json").read_text(encoding="utf-8"))
+        facts = json.loads(read_own(directory / "pool.json"))
     except (OSError, ValueError, RecursionError):
         return {}
     return {str(k): v for k, v in facts.items() if isinstance(v, Mapping)} if isinstance(facts, Mapping) else {}

@@ -61,6 +61,7 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _PREFIXES = ("benito:", "containers:")
+_FORMER_PROJECT = "testbed"
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "project",
         "str",
-        "testbed",
+        None,
         matching(_LABEL),
         _NAME,
-        "Name of the project the experiment belongs to.",
+        "Name of the project the experiment belongs to. Without it, your login name on the controller.",
         same("project"),
     ),
     Setting(
@@ -491,8 +492,9 @@ def resolve_settings(
     """Return the settings for a topology file called ``stem`` (without directory and ending).
 
     ``attributes`` are those of the topology; where one stands twice the first wins. A None in
-    ``overrides`` counts as not given. ``recorded`` has project and experiment where the file is our own record of one. Raises
-    TopologyError for a value that cannot be used, naming where it came from, and where a file goes beyond what the lab allows.
+    ``overrides`` counts as not given. ``recorded`` has project and experiment where the file is our own record of one.
+    ``environment`` has HOME, XDG_STATE_HOME and USER, the login name. Raises TopologyError for a value that cannot be used, naming
+    where it came from, and where a file goes beyond what the lab allows.
     """
     lab: dict[str, Any] = {s.name: s.default for s in SETTINGS}
     lab["experiment"] = legal_name(stem)
@@ -509,6 +511,7 @@ def resolve_settings(
             )
         if value is not None:
             lab[name] = _parsed(setting, value, f"option {name}", NOWHERE)
+    lab["project"] = lab["project"] or default_project(lab["state_dir"], lab["experiment"], environment)
     values = {**lab, **_of_file(attributes, lab, given)}
     values["default_kind"] = _launched(values["default_kind"], values["platforms"])
     return Settings(**values)
@@ -559,6 +562,19 @@ def legal_name(stem: str) -> str:
     """Make a legal name of an experiment from a file's name."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).lstrip("-_")[:63].rstrip("-")
     return name or "experiment"
+
+
+def default_project(state_dir: str, experiment: str, environment: Mapping[str, str]) -> str:
+    """Return the project of an experiment that names none: the login name, so that two users of a host do not meet.
+
+    Before, the project was ``testbed`` for everybody. An experiment that was swapped in under that name keeps it until its swap-out.
+    """
+    own = legal_name(environment["USER"]) if environment.get("USER") else _FORMER_PROJECT
+
+    def remembered(project: str) -> bool:
+        return os.path.exists(os.path.join(state_dir, f"{project}.{experiment}", "embedding.topdl"))
+
+    return _FORMER_PROJECT if remembered(_FORMER_PROJECT) and not remembered(own) else own
 
 
 def default_state_dir(environment: Mapping[str, str]) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .ownership import why_not_own
+
 _DIRECTORY, _FILE = 0o700, 0o600
 
 
@@ -60,17 +62,16 @@ def remove(directory: Path, check: bool = False) -> tuple[Change, ...]:
 
 
 def _changes(directory: Path, texts: Mapping[str, str], keys: Mapping[str, str], check: bool) -> Iterator[Change]:
+    reason = why_not_own(directory)
+    if reason:
+        raise StateError(reason)
     if not directory.is_dir() or _mode(directory) != _DIRECTORY:
         yield Change(str(directory))
         if not check:
             directory.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
             directory.chmod(_DIRECTORY)
     for name, comment in keys.items():
-        path = directory / name
-        if not path.exists():
-            yield Change(str(path))
-            if not check:
-                _make_key(path, comment)
+        yield from _key_changes(directory / name, comment, check)
     for name, text in texts.items():
         path = directory / name
         before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
@@ -93,6 +94,24 @@ def _secrets(directory: Path, names: Sequence[str], check: bool) -> Iterator[Cha
                 path.chmod(_FILE)
 
 
+def _key_changes(path: Path, comment: str, check: bool) -> Iterator[Change]:
+    public = path.with_name(f"{path.name}.pub")
+    if not path.exists():
+        yield Change(str(path))
+        if not check:
+            _make_key(path, comment)
+        return
+    if _mode(path) & 0o077:
+        # ssh refuses a private key that others may read.
+        yield Change(str(path))
+        if not check:
+            path.chmod(_FILE)
+    if not public.exists():
+        yield Change(str(public))
+        if not check:
+            _write(public, _keygen("-y", "-f", str(path)))
+
+
 def _mode(path: Path) -> int:
     return path.stat().st_mode & 0o7777
 
@@ -112,13 +131,17 @@ def _make_key(path: Path, comment: str) -> None:
     """Make a pair of keys; the private one is in its place last, so that there is none without the other."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     public = draft.with_name(f"{draft.name}.pub")
-    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(draft)]
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise StateError(f"no SSH key could be made: {' '.join(done.stderr.split()) or 'ssh-keygen failed'}")
+        _keygen("-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(draft))
         public.replace(path.with_name(f"{path.name}.pub"))
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
         public.unlink(missing_ok=True)
+
+
+def _keygen(*words: str) -> str:
+    done = subprocess.run(["ssh-keygen", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StateError(f"no SSH key could be made: {' '.join(done.stderr.split()) or 'ssh-keygen failed'}")
+    return done.stdout

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from ansible_collections.benito.testbed.plugins.filter import (
     host_reports,
     known_hosts,
     node_list,
+    owner_check,
     ssh_config,
     status_remarks,
     status_rows,
@@ -38,6 +40,7 @@ MODULES = (
         host_reports,
         known_hosts,
         node_list,
+        owner_check,
         ssh_config,
         status_remarks,
     ),
@@ -142,3 +145,38 @@ def test_cable_secrets():
 def test_wrong_input_is_an_error_of_the_filter(module, arguments):
     with pytest.raises(AnsibleFilterError):
         call(module, *arguments)
+
+
+def record(experiment="demo", owner="ann", **more):
+    named = {"owner": {"user": owner, "controller": "desk", "fingerprint": f"SHA256:{owner[0] * 43}", "since": "2026"}} if owner else {}
+    return json.dumps({"project": "lab", "experiment": experiment, "id": f"lab.{experiment}", **named, **more})
+
+
+def asked_by(user, **more):
+    owner = {"user": user, "controller": "desk", "fingerprint": f"SHA256:{user[0] * 43}"}
+    return {"project": "lab", "experiment": "demo", "id": "lab.demo", "owner": owner, **more}
+
+
+def test_hosts_that_have_the_experiment_of_another_owner():
+    check = owner_check.owner_check
+    records = {"alpha": record(), "beta": f"{record('other', 'bob')}\r\n", "gamma": "", "delta": record(owner="")}
+    assert check(records, asked_by("ann")) == {"refusals": [], "former": []}
+    answer = check(records, asked_by("bob"))
+    assert len(answer["refusals"]) == 1 and answer["refusals"][0].startswith("alpha: lab/demo belongs to ann at desk")
+    assert check(records, asked_by("bob", take_over=True)) == {
+        "refusals": [],
+        "former": [f"ann at desk (since 2026, key SHA256:{'a' * 43})"],
+    }
+
+
+def test_a_directory_of_another_experiment_is_refused_beforehand():
+    records = {"alpha": record("another", id="lab.demo")}
+    assert "/var/lib/benito/lab.demo belongs to lab/another" in owner_check.owner_check(records, asked_by("ann"))["refusals"][0]
+    by_name = {key: value for key, value in asked_by("ann").items() if key != "id"}
+    assert owner_check.owner_check(records, by_name)["refusals"] == []
+
+
+@pytest.mark.parametrize("line", ["{", "[" * 100000, "7", "null", '"x"', "{}", '{"project": []}', '{"owner": 7, "id": "lab.demo"}'])
+def test_damaged_records_do_not_hide_others(line):
+    answer = owner_check.owner_check({"alpha": f"{line}\n{record()}"}, asked_by("bob"))
+    assert len(answer["refusals"]) == 1

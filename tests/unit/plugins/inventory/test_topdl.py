@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import subprocess
 import weakref
 
 import pytest
@@ -18,6 +19,7 @@ from ansible.vars.hostvars import HostVarsVars
 
 from ansible_collections.benito.testbed.plugins.inventory import topdl
 from ansible_collections.benito.testbed.plugins.plugin_utils.settings import SETTINGS
+from ansible_collections.benito.testbed.plugins.plugin_utils.state_files import keep
 
 HOSTILE = "{{ lookup('pipe', 'touch /tmp/never') }}"
 
@@ -38,6 +40,7 @@ def experiment(startup="", osid="", attributes=""):
 def read(tmp_path, monkeypatch):
     """Read an inventory file of this content, as Ansible would."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(topdl, "login", lambda environment: "ann")
 
     def read(name, content, **extra):
         file = tmp_path / name
@@ -53,8 +56,11 @@ def read(tmp_path, monkeypatch):
 
 
 def document(inventory, pnode="pnode-0000"):
-    """Return the document as a play sees it."""
-    return seen(inventory, inventory.hosts[pnode].vars["benito_pnode"], **inventory.hosts[pnode].vars)
+    """Return the document as a play sees it, but for the owner, which is no part of the plan."""
+    variables = {**inventory.groups["all"].vars, **inventory.hosts[pnode].vars}
+    found = seen(inventory, variables["benito_pnode"], **variables)
+    found["experiment"].pop("owner", None)
+    return found
 
 
 def described(inventory, node):
@@ -130,14 +136,14 @@ def test_variables(read, tmp_path):
     inventory = read("x.topdl", experiment())
     benito = inventory.groups["all"].vars["benito"]
     assert (benito["project"], benito["experiment"], benito["id"], benito["pnodes"], benito["runnable"]) == (
-        "testbed",
+        "ann",
         "x",
-        "testbed.x",
+        "ann.x",
         1,
         True,
     )
     assert benito["source"] == str(tmp_path / "x.topdl")
-    assert benito["state_dir"] == str(tmp_path / "state/benito/testbed.x")
+    assert benito["state_dir"] == str(tmp_path / "state/benito/ann.x")
     node = inventory.hosts["n-1"].vars
     assert node["ansible_host"] == described(inventory, "n-1")["control"]["address"]
     assert node["ansible_user"] == "root"
@@ -146,6 +152,27 @@ def test_variables(read, tmp_path):
     assert pnode["ansible_connection"] == "local"
     assert [g["name"] for g in document(inventory)["guests"]] == ["n-0", "n-1", "n-2", "n-3"]
     assert not (tmp_path / "state").exists()
+
+
+def test_the_owner_is_read_when_the_document_is_used(read, tmp_path):
+    """The key is made after the inventory was read: by the first swap-in."""
+    inventory = read("x.topdl", experiment())
+    variables = {**inventory.groups["all"].vars, **inventory.hosts["pnode-0000"].vars}
+
+    def owner():
+        return seen(inventory, variables["benito_pnode"]["experiment"], **variables)["owner"]
+
+    assert owner()["fingerprint"] == "" and owner()["user"] and owner()["controller"]
+    directory = tmp_path / "state/benito/ann.x"
+    keep(directory, {}, {"id_ed25519": "x"})
+    listed = subprocess.run(["ssh-keygen", "-l", "-f", directory / "id_ed25519"], capture_output=True, text=True, check=True)
+    assert owner()["fingerprint"] == listed.stdout.split()[1]
+
+
+def test_what_is_assumed_is_known_and_plans_the_same(read):
+    benito = read("x.topdl", experiment()).groups["all"].vars["benito"]
+    assert benito["assumed"] == ["project", "state_dir"] and benito["overrides"]["project"] == "ann"
+    assert read("x.topdl", experiment(), benito_project="p").groups["all"].vars["benito"]["assumed"] == ["state_dir"]
 
 
 def test_text_of_the_file_is_never_a_template(read):
@@ -168,7 +195,7 @@ def test_text_of_the_file_is_never_a_template(read):
 
 def test_the_document_as_one_text_is_the_document(read):
     inventory = read("x.topdl", experiment(HOSTILE))
-    variables = inventory.hosts["pnode-0000"].vars
+    variables = {**inventory.groups["all"].vars, **inventory.hosts["pnode-0000"].vars}
     assert json.loads(seen(inventory, variables["benito_pnode_document"], **variables)) == document(inventory)
 
 
@@ -237,12 +264,13 @@ def test_a_machine_with_processes_inside_is_a_host_too(read):
     nodes = (kind("m", ("image", "debian")), kind("p", ("node_type", "process"), ("host", "m")), kind("q", ("node_type", "process")))
     inventory = read("x.topdl", f"<experiment><version>1.0</version><substrates><name>l</name></substrates>{''.join(nodes)}</experiment>")
     assert names(inventory, "carrier") == ["m"] and sorted(names(inventory, "process")) == ["p", "q"]
+    assert "owner" not in inventory.hosts["m"].vars["benito_pnode"]["experiment"], "whoever is root in a machine is not believed"
     assert document(inventory, "m")["guests"][0]["name"] == "p" and document(inventory, "m")["pnode"] == "m"
     assert [guest["name"] for guest in document(inventory)["guests"]] == ["m", "q"]
     inside, beside = described(inventory, "p"), described(inventory, "q")
     inner, machine = (inventory.hosts[name].vars for name in "pm")
     assert (inside["carrier"], inside["pnode"], beside["carrier"]) == ("m", "pnode-0000", "")
-    assert inner["ansible_host"] == "p.x.testbed" and inner["ansible_user"] == "root"
+    assert inner["ansible_host"] == "p.x.ann" and inner["ansible_user"] == "root"
     assert machine["ansible_ssh_common_args"].endswith("/machines_ssh_config")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,10 @@ from ansible_collections.benito.testbed.plugins.module_utils import (
 from ansible_collections.benito.testbed.plugins.module_utils.control_net import ControlNet, create
 from ansible_collections.benito.testbed.plugins.module_utils.control_rules import ControlGuest
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.owner import Owner
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, alive, spawn
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, existing, write_json
-from ansible_collections.benito.testbed.plugins.module_utils.sweep import Remains, find
+from ansible_collections.benito.testbed.plugins.module_utils.sweep import Remains, check_owner_of, find, owner_of
 
 Run = Callable[[Callable[[], None]], None]
 
@@ -61,6 +63,20 @@ def test_it_is_said_in_words(rundir: RunDir) -> None:
         f"directory {rundir.path}",
     ]
     assert Remains((), (), (), (), (), ()).lines() == []
+
+
+def test_an_experiment_of_another_owner_is_not_swept(rundir: RunDir, other: RunDir) -> None:
+    ann, bob = (Owner(name, "desk", f"SHA256:{name[0] * 43}") for name in ("ann", "bob"))
+    replace(rundir, owner=ann).create()
+    remains = Remains((rundir,), (), (), (), (), ())
+    assert str(owner_of(remains)).startswith("ann at desk")
+    with pytest.raises(HostError, match="lab/demo belongs to ann at desk"):
+        check_owner_of(remains, replace(rundir, owner=bob))
+    for asking in (replace(rundir, owner=ann), replace(rundir, owner=bob, take_over=True), rundir):
+        check_owner_of(remains, asking)
+    unowned = Remains((other,), (), (), (), (), ())
+    check_owner_of(unowned, replace(rundir, owner=bob))
+    assert owner_of(unowned) is None
 
 
 def test_everything_is_found_and_removed_and_the_second_time_nothing(

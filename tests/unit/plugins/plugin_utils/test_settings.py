@@ -120,3 +120,27 @@ def test_a_default_kind_needs_a_platform():
     with pytest.raises(TopologyError, match="default_kind is 'openvz': it must be one of qemu, process, physical; platforms names others"):
         resolve_settings("star", (), {"default_kind": "openvz"})
     assert resolve_settings("star", (), {"default_kind": "openvz", "platforms": {"container": "lab.site.box"}}).default_kind == "container"
+
+
+def test_users_of_a_host_have_projects_of_their_own(tmp_path):
+    def project(user, **overrides):
+        return resolve_settings("star", overrides={"state_dir": str(tmp_path), **overrides}, environment={"USER": user}).project
+
+    assert [project(user) for user in ("ann", "first.last", "LAB\\bob", "x" * 80)] == ["ann", "first-last", "LAB-bob", "x" * 63]
+    assert project("ann", project="lab") == "lab"
+    assert resolve_settings("star", [attribute("benito:project", "ann")], environment={"USER": "ann"}).project == "ann"
+    with pytest.raises(TopologyError, match="benito:project may not be lab in a topology file: it is ann here"):
+        resolve_settings("star", [attribute("benito:project", "lab")], environment={"USER": "ann"})
+
+
+def test_an_experiment_under_the_former_default_project_keeps_it(tmp_path):
+    def project(**overrides):
+        return resolve_settings("star", overrides={"state_dir": str(tmp_path), **overrides}, environment={"USER": "ann"}).project
+
+    for name in ("testbed.star", "ann.star"):
+        (tmp_path / name).mkdir()
+    assert project() == "ann", "a directory without a record is no experiment"
+    (tmp_path / "testbed.star/embedding.topdl").touch()
+    assert project() == "testbed" and project(experiment="other") == "ann" and project(project="ann") == "ann"
+    (tmp_path / "ann.star/embedding.topdl").touch()
+    assert project() == "ann"

@@ -137,3 +137,25 @@ def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
 def test_what_cannot_be_removed_is_told() -> None:
     with pytest.raises(StateError, match="/proc/self/fd: "):
         remove(Path("/proc/self/fd"))
+
+
+def test_a_private_key_that_others_may_read_is_closed(tmp_path):
+    directory = tmp_path / "x"
+    keep(directory, {}, {"id_ed25519": "x"})
+    path = directory / "id_ed25519"
+    path.chmod(0o644)
+    assert [change.path for change in keep(directory, {}, {"id_ed25519": "x"}, check=True)] == [str(path)]
+    assert path.stat().st_mode & 0o777 == 0o644
+    keep(directory, {}, {"id_ed25519": "x"})
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_public_key_that_was_lost_is_made_of_the_private_one(tmp_path):
+    directory = tmp_path / "x"
+    keep(directory, {}, {"id_ed25519": "x"})
+    public = directory / "id_ed25519.pub"
+    before = public.read_text().split()[:2]
+    public.unlink()
+    assert [change.path for change in keep(directory, {}, {"id_ed25519": "x"})] == [str(public)]
+    assert public.read_text().split()[:2] == before
+    assert keep(directory, {}, {"id_ed25519": "x"}) == ()
