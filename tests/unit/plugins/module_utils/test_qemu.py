@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.benito.testbed.plugins.module_utils import disks, qemu, vde
+from ansible_collections.benito.testbed.plugins.module_utils.accounts import identity
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, alive, spawn, stop, tail
@@ -195,7 +196,7 @@ def started(
         with open(path["config"], "wb") as file:
             file.write(b"configuration")
         machine = qemu.Machine("tcg", *kernel, disk=disk)
-        disks.lay(path, machine, {})
+        disks.lay(path, machine, {}, identity(account))
         argv = [*qemu.command(rundir, guest, machine), "-S"]
         process = spawn(argv, mark=rundir.mark, log=path["log"], user=account)
         # The socket's file is there before anybody listens, and the greeting comes when all devices are made.
