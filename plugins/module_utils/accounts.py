@@ -52,6 +52,14 @@ def identity(name: str) -> Identity:
     return Identity(entry.pw_uid, entry.pw_gid, tuple(groups(name)))
 
 
+def uid_of(name: str) -> int | None:
+    """Return the id of an account; None when the host has none of that name."""
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
 def group(name: str) -> int | None:
     """Return the id of a group; None when the host has none of that name."""
     try:

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import host_links
-from .accounts import account
+from .accounts import account, uid_of
 from .control_net import delete_table, listing
 from .control_rules import ADMITTED, label
 from .errors import HostError
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
-from .rundir import RunDir, passage, read_json, remove, write_file, write_json
+from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
 
 PROGRAM = "diod"
 READ_ONLY = '"ro"'
@@ -236,8 +236,9 @@ def _wanted(rundir: RunDir, server: Server, shares: Sequence[Share]) -> dict[str
 def start(rundir: RunDir, server: Server, shares: Sequence[Share]) -> None:
     """Start the server in place of whatever is left of an earlier one. Raises ProcessError."""
     who = account(server.account)
-    if who.pw_uid == 0:
-        raise ShareError(f"the account {server.account} is root, and guests may not act as root on a host: choose another share_account")
+    if who.pw_uid in (0, uid_of(ACCOUNT)):
+        what = "is root" if who.pw_uid == 0 else "plugs in the cables of all experiments"
+        raise ShareError(f"the account {server.account} {what}, and guests may not act as it on a host: choose another share_account")
     halt(rundir)
     where = home(rundir)
     passage(where)

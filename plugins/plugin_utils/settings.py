@@ -217,7 +217,7 @@ def _directory(value: Any) -> str:
 
 
 def _account(value: Any) -> str:
-    if not isinstance(value, str) or value == "root" or not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value):
+    if not isinstance(value, str) or value in ("root", "benito") or not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value):
         raise ValueError
     return value
 
@@ -490,9 +490,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "share_account",
         "str",
-        "benito",
+        "benito-share",
         _account,
-        "the name of an account other than root",
+        "the name of an account other than root and benito",
         "Account of the pnodes that guests act as in O(shares), whoever they are inside.",
         shared=False,
     ),

@@ -334,7 +334,9 @@ def test_where_nothing_can_be_served(control: dict[str, Any], port: int, account
         Server.from_options(control, port, account, [GUEST])
 
 
-@pytest.mark.parametrize(("name", "said"), [("root", "may not act as root"), ("no-such-account", "no account no-such-account")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("root", "is root, and guests may not act as it"), ("no-such-account", "no account no-such-account")]
+)
 def test_whom_guests_cannot_act_as(name: str, said: str, rundir: RunDir, wanted: list[Share], own_network: Run) -> None:
     def run() -> None:
         with a_guest(rundir):
