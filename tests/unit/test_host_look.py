@@ -73,7 +73,8 @@ def wanted() -> list[str]:
     tasks = yaml.safe_load((ROLE / "tasks/host.yml").read_text())
     found = [task["when"] for task in tasks if "ansible.builtin.user" in task]
     assert len(found) == len(PASSWD)
-    return [re.sub(r"' ~ vhost_root ~ '", "/var/lib/benito", text).split("'")[1] for text in found]
+    known = {"vhost_root": "/var/lib/benito", **{key: value for task in tasks for key, value in task.get("vars", {}).items()}}
+    return [re.sub(r"' ~ (\w+)( ~ '|\))", lambda match: known[match[1]] + "'"[match[2] != ")" :], text).split("'")[1] for text in found]
 
 
 def test_accounts_as_they_are_to_be_are_left_alone(tmp_path: Path) -> None:
