@@ -24,6 +24,7 @@ from .service_ids import service
 from .sleeping import load
 from .template import Template
 from .templates import CACHE
+from .unix_sockets import connect
 
 # What a guest writes to its console and state port is its own business, but not how much of the host's disk it takes.
 LARGEST_LOG = 64 << 20
@@ -172,7 +173,7 @@ def reconfigure(around: Surroundings, guest: Guest, patience: float = 20.0) -> N
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(patience)
-            connection.connect(path["agent"])
+            connect(connection, path["agent"])
             connection.sendall(b"config %d\n" % len(content) + content)
             # The connection stays until the guest has answered: what it has not read yet would be lost.
             while (said := read(path["state"])).configured != key:
@@ -196,7 +197,7 @@ def halt(rundir: RunDir, id_: str, patience: float = 0.0) -> bool:
     if patience:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1)
-            connection.connect(f"{home}/io/config")
+            connect(connection, f"{home}/io/config")
             connection.sendall(b"poweroff\n")
             deadline = time.monotonic() + patience
             while alive(process) and time.monotonic() < deadline:

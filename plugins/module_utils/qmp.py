@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from .errors import HostError
+from .unix_sockets import connect
 
 
 class QmpError(HostError):
@@ -27,7 +28,7 @@ class Qmp:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(patience)
         try:
-            self._socket.connect(path)
+            connect(self._socket, path)
             self._lines = self._socket.makefile("r", encoding="utf-8", errors="replace")
             self._answer()
             self.execute("qmp_capabilities")

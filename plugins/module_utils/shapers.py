@@ -32,6 +32,7 @@ from .options import remove_each
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .rundir import RunDir, own_directory, part_id, passage, read_json, remove, write_file, write_json
 from .service_ids import service
+from .unix_sockets import connect
 from .vde import ask, control_directory
 
 PROGRAM = "wirefilter"
@@ -382,7 +383,7 @@ def _spawn(rundir: RunDir, shaper: Shaper, half: str) -> Process:
     log = f"{home(rundir, shaper.id)}/{half}.log"
     with socket.socket(socket.AF_UNIX) as lifeline:
         try:
-            lifeline.connect(f"{rundir.switch(switch)}/io/mgmt")
+            connect(lifeline, f"{rundir.switch(switch)}/io/mgmt")
         except OSError as error:
             raise ProcessError(f"the switch {switch} it is plugged into does not run: {error.strerror or error}") from error
         argv = command(rundir, shaper, half)

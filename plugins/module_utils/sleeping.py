@@ -21,6 +21,7 @@ from .qmp import Qmp, QmpError
 from .rundir import RunDir, own_directory, passage, write_file
 from .service_ids import template_maker
 from .template import NoSleep, TemplateError, memory_options, shape
+from .unix_sockets import connect
 
 # The parts of a template.
 MEMORY, STATE, DISK = "memory", "state", "disk.qcow2"
@@ -185,7 +186,7 @@ def line_to(path: str) -> socket.socket:
     line = socket.socket(socket.AF_UNIX)
     try:
         line.settimeout(20)
-        line.connect(path)
+        connect(line, path)
     except OSError:
         line.close()
         raise

@@ -21,6 +21,7 @@ from .options import remove_each
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .rundir import ACCOUNT, RunDir, own_directory, part_id, passage, read_json, remove, write_json
 from .service_ids import service
+from .unix_sockets import connect
 
 PROGRAM = "vde_switch"
 # How many come up at a time: most of that is waiting for their sockets.
@@ -167,7 +168,7 @@ def _connect(connection: socket.socket, path: str) -> None:
     deadline = time.monotonic() + 0.5
     while True:
         try:
-            return connection.connect(path)
+            return connect(connection, path)
         except ConnectionRefusedError:
             if time.monotonic() > deadline:
                 raise

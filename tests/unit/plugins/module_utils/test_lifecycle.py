@@ -66,7 +66,12 @@ class Agent:
         self.heard = b""
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
-        self.listener.listen()
+        # As whom QEMU would: nobody else is spoken to.
+        os.seteuid(os.stat(os.path.dirname(path)).st_uid)
+        try:
+            self.listener.listen()
+        finally:
+            os.seteuid(0)
         self.thread = threading.Thread(target=self._serve, args=(until, then), daemon=True)
         self.thread.start()
 
