@@ -9,13 +9,13 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .accounts import account
+from .accounts import Identity, account
 from .errors import HostError
 from .options import remove_each
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
@@ -124,7 +124,7 @@ def start(rundir: RunDir, switch: Switch, around: Sequence[Process] | None = Non
     halt(rundir, switch.id, around)
     home = rundir.switch(switch.id)
     passage(home)
-    own_directory(f"{home}/io", ids, account(ACCOUNT).pw_gid)
+    own_directory(f"{home}/io", ids)
     process = spawn(command(rundir, switch), mark=rundir.mark, log=f"{home}/switch.log", user=ids, unit="benito-switch", console=True)
     deadline = time.monotonic() + 5
     while not (os.path.exists(f"{home}/io/ctl/ctl") and os.path.exists(f"{home}/io/mgmt")):
@@ -133,6 +133,21 @@ def start(rundir: RunDir, switch: Switch, around: Sequence[Process] | None = Non
             raise ProcessError(f"the switch of {switch.name} did not come up: {tail(f'{home}/switch.log') or 'no output'}")
         time.sleep(0.005)
     write_json(record_path(rundir, switch.id), {"name": switch.name, "process": process.to_record()})
+
+
+def let_cables_in(rundir: RunDir, ids: Collection[str]) -> None:
+    """Let the account of the cables come to the sockets of these switches, and not to those of the others."""
+    for id_ in known(rundir):
+        io = f"{rundir.switch(id_)}/io"
+        with contextlib.suppress(FileNotFoundError):
+            facts = os.stat(io)
+            owner = Identity(facts.st_uid, facts.st_uid)
+            if facts.st_uid == account(ACCOUNT).pw_uid:
+                continue  # it is the account's own, from an earlier release
+            if id_ in ids and facts.st_gid != account(ACCOUNT).pw_gid:
+                own_directory(io, owner, account(ACCOUNT).pw_gid)
+            elif id_ not in ids and facts.st_gid != owner.gid:
+                own_directory(io, owner)
 
 
 def halt(rundir: RunDir, id_: str, around: Sequence[Process] | None = None) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import cables, lifecycle, qemu, service_ids, shapers, vde
+from ansible_collections.benito.testbed.plugins.module_utils import cables, lifecycle, qemu, service_ids, shapers, sleeping, vde
 from ansible_collections.benito.testbed.plugins.module_utils.accounts import Identity
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Surroundings
@@ -49,7 +49,10 @@ def running_guest(rundir: RunDir, around: Surroundings, guest: Guest, disk: str)
     """Start a switch and a machine of an experiment, and return the machine's pid."""
     here = dataclasses.replace(around, rundir=rundir, machines={"tiny": dataclasses.replace(around.machines["tiny"], disk=disk)})
     vde.start(rundir, vde.Switch("lan0", "lan0", 32))
-    return lifecycle.launch(here, guest).pid
+    process, path = lifecycle.launch(here, guest), qemu.files(rundir, guest)
+    with sleeping.monitor(path["qmp"], process, path["log"]) as qmp:
+        qmp.execute("query-status")
+    return process.pid
 
 
 def test_machines_and_switches_of_two_experiments_are_strangers(
@@ -85,7 +88,7 @@ def test_machines_and_switches_of_two_experiments_are_strangers(
     assert not may(service(rundir), "test", "-r", f"/proc/{victim.pid}/mem")
 
 
-def test_the_account_of_the_cables_reaches_switches_and_nothing_else(
+def test_the_account_of_the_cables_reaches_switches_with_cables_and_nothing_else(
     rundir: RunDir, around: Surroundings, make_guest: Callable[..., Guest], account: str
 ) -> None:
     guest = make_guest(memory=64)
@@ -93,6 +96,8 @@ def test_the_account_of_the_cables_reaches_switches_and_nothing_else(
     lifecycle.launch(around, guest)
     entry = pwd.getpwnam(account)
     gate = Identity(entry.pw_uid, entry.pw_gid)
+    assert not may(gate, PYTHON, "-c", CONNECT, f"{rundir.switch('lan0')}/io/ctl/ctl")
+    vde.let_cables_in(rundir, {"lan0"})
     assert may(gate, PYTHON, "-c", CONNECT, f"{rundir.switch('lan0')}/io/ctl/ctl")
     # What tells a switch to do things, and machines, are not the cables' business.
     assert not may(gate, PYTHON, "-c", CONNECT, f"{rundir.switch('lan0')}/io/mgmt")
@@ -103,6 +108,7 @@ def test_the_account_of_the_cables_reaches_switches_and_nothing_else(
 
 def test_a_cable_of_the_account_carries_frames(rundir: RunDir, account: str) -> None:
     vde.start(rundir, vde.Switch("lan0", "lan0", 8))
+    vde.let_cables_in(rundir, {"lan0"})
     entry = pwd.getpwnam(account)
     argv = [*Identity(entry.pw_uid, entry.pw_gid).words, "vde_plug", f"vde://{vde.control_directory(rundir, 'lan0')}[3]"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as plug, contextlib.ExitStack() as stack:

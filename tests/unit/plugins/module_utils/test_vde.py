@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import processes, vde
+from ansible_collections.benito.testbed.plugins.module_utils import processes, service_ids, vde
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.id_ranges import id_range
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, ProcessError, alive, look
@@ -68,8 +68,13 @@ def test_it_is_the_service_accounts(rundir: RunDir, account: str, root_user: Non
     home = f"{rundir.switch('lan0')}/io"
     assert os.stat(f"/proc/{pid_of(rundir, 'lan0')}").st_uid == owner
     assert {os.stat(f"{home}/{name}").st_uid for name in (".", "ctl", "mgmt")} == {owner}
-    # Cables by ssh come in as the account. Whoever else comes no further than this has none of what is inside.
+    # Nobody else comes further than this, so what is inside may be open.
+    assert (os.stat(home).st_mode & 0o777, os.stat(home).st_gid) == (0o700, owner)
+    # Cables come in as the account.
+    vde.let_cables_in(rundir, {"lan0"})
     assert (os.stat(home).st_mode & 0o777, os.stat(home).st_gid) == (0o710, pwd.getpwnam(account).pw_gid)
+    vde.let_cables_in(rundir, {"another"})
+    assert (os.stat(home).st_mode & 0o777, os.stat(home).st_gid) == (0o700, owner)
     # It exists a moment before it is closed to others as well.
     wait_until(lambda: os.stat(f"{home}/mgmt").st_mode & 0o077 == 0)
     assert os.stat(vde.record_path(rundir, "lan0")).st_uid == 0
@@ -298,7 +303,7 @@ def test_a_missing_program(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_missing_account(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vde, "ACCOUNT", "no-such-account")
+    monkeypatch.setattr(service_ids, "ACCOUNT", "no-such-account")
     assert present(rundir, [LAN], purge=False, check=False)[0]["failed"]
 
 
