@@ -20,7 +20,8 @@ from .errors import HostError
 from .rundir import RunDir, existing, host_lock, read_json, write_json
 
 FIRST, SIZE, COUNT = 0x70000000, 0x20000, 2048
-FIRST_SERVICE = 90000
+# The first of the ids of five digits, and how many an experiment has: for what runs, for process nodes, for what makes templates.
+FIRST_SERVICE, SERVICES = 90000, 3
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class IdRange:
     @property
     def service(self) -> int:
         """The id that machines and switches of the experiment run as."""
-        return FIRST_SERVICE + 2 * self.number
+        return FIRST_SERVICE + SERVICES * self.number
 
     @property
     def template_maker(self) -> int:
         """The id of a machine that becomes a template, which other experiments will use: no other machine may reach it."""
-        return self.service + 1
+        return self.service + 2
 
 
 def id_range(rundir: RunDir) -> IdRange:
@@ -66,7 +67,8 @@ def id_range(rundir: RunDir) -> IdRange:
 
 def _has_names(number: int) -> bool:
     """Tell whether the host has an account or a group with one of the ids of five digits."""
-    for id_ in (IdRange(number).service, IdRange(number).template_maker):
+    first = IdRange(number).service
+    for id_ in range(first, first + SERVICES):
         for look in (pwd.getpwuid, grp.getgrgid):
             with contextlib.suppress(KeyError):
                 look(id_)

@@ -45,7 +45,7 @@ def test_all_ids_fit_below_two_to_the_thirty_first():
 
 
 def test_ids_without_a_name_are_not_longer_than_vde_switch_can_print():
-    ids = [number for one in map(IdRange, range(2048)) for number in (one.service, one.template_maker)]
+    ids = [number for one in map(IdRange, range(2048)) for number in (one.service, one.service + 1, one.template_maker)]
     assert len(set(ids)) == len(ids)
     assert 65536 <= min(ids) <= max(ids) <= 99999
 
