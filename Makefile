@@ -7,7 +7,7 @@
 export TOPOLOGY
 export PYTHON ?= python3
 
-.PHONY: help setup swapin swapout status test test-network test-kinds test-hosts fuzz bench bench-guard lint clean
+.PHONY: help setup swapin swapout status test test-network test-kinds test-hosts fuzz bench bench-guard lint lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -59,6 +59,9 @@ bench-guard: ## compare the ratios of the last `make bench` with those to be exp
 lint: ## run the linters alone
 	@tools/setup.sh tests
 	@tests/run.sh lint
+
+lock: ## renew the hashes of the pinned libraries after a change to requirements*.txt (ARGS=--upgrade for the newest)
+	@tools/lock.sh $(ARGS)
 
 clean: ## remove what setup and the tests left in this checkout
 	rm -rf .venv .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build tests/output

@@ -13,11 +13,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
-requirements='requirements.txt'
+lock='requirements.lock'
 # python3-apt: without it Ansible cannot say in a check run which packages it would install here.
 packages=(openssh-client python3-apt tcl)
 if [[ ${1:-} == tests || ${1:-} == bench ]]; then
-    requirements='requirements-dev.txt'
+    lock='requirements-dev.lock'
     packages+=(
         busybox-static cpio diod dropbear-bin e2fsprogs iproute2 iputils-ping kmod mmdebstrap nftables openssh-server openssh-sftp-server procps
         qemu-system-x86 qemu-utils shellcheck systemd-container tcpdump vde-switch vde-wirefilter vde2 vdeplug
@@ -80,22 +80,27 @@ else
     make_venv
 fi
 
-stamp=.venv/.$requirements.sha256
-wanted=$(cat requirements*.txt constraints.txt | sha256sum)
+# Nothing is installed that is not, to the byte, what a lock names. So what builds libraries is locked as well, and installed before
+# them: pip would fetch it without looking at its hashes.
+locked() { .venv/bin/python -m pip "$1" -qq --disable-pip-version-check --require-hashes "${@:2}"; }
+
+stamp=.venv/.$lock.sha256
+wanted=$(cat "$lock" tools/builders.lock | sha256sum)
 if [[ $(cat "$stamp" 2>/dev/null) != "$wanted" ]]; then
-    echo "setup: installing $requirements into .venv"
-    .venv/bin/python -m pip install -qq --disable-pip-version-check -r "$requirements"
+    echo "setup: installing $lock into .venv"
+    locked install --only-binary :all: -r tools/builders.lock
+    PATH="$PWD/.venv/bin:$PATH" locked install --no-build-isolation -r "$lock"
     echo "$wanted" >"$stamp"
 fi
 
 # The collection community.libvirt, out of PyPI's package of all collections: unpacked for the benchmark alone, and not into .venv.
 # Without it the benchmark leaves out what it would measure with it.
 if [[ ${1:-} == bench ]]; then
-    wanted=$(cat tests/bench/requirements.txt)
+    wanted=$(cat tests/bench/requirements.lock)
     if [[ $(cat .cache/bench/collections.stamp 2>/dev/null) != "$wanted" ]]; then
         echo "setup: fetching the collection community.libvirt"
         rm -rf .cache/bench/collections .cache/bench/wheel
-        if .venv/bin/python -m pip download -qq --disable-pip-version-check --no-deps --dest .cache/bench/wheel -r tests/bench/requirements.txt; then
+        if locked download --only-binary :all: --no-deps --dest .cache/bench/wheel -r tests/bench/requirements.lock; then
             .venv/bin/python -c '
 import pathlib, zipfile
 (wheel,) = pathlib.Path(".cache/bench/wheel").glob("*.whl")

@@ -248,7 +248,7 @@ options:
   share_account:
     description: Account of the pnodes that guests act as in O(shares), whoever they are inside.
     type: str
-    default: benito
+    default: benito-share
     env: [{name: BENITO_SHARE_ACCOUNT}]
     vars: [{name: benito_share_account}]
   state_dir:

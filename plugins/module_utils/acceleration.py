@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from typing import Any
 
-from .accounts import account, groups
+from .accounts import identity
 from .processes import boot_id
 from .rundir import ACCOUNT, host_lock, read_json, write_json
 
@@ -71,7 +71,6 @@ def probe(kernel: str, initrd: str, patience: float = PATIENCE) -> tuple[bool, s
     ]
     argv += ["-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", kernel, "-initrd", initrd]
     argv += ["-append", "console=ttyS0 quiet panic=-1 benito.probe"]
-    identity: dict[str, Any] = {"user": account(ACCOUNT).pw_uid, "group": account(ACCOUNT).pw_gid, "extra_groups": groups(ACCOUNT)}
     try:
         done = subprocess.run(
             argv,
@@ -81,7 +80,7 @@ def probe(kernel: str, initrd: str, patience: float = PATIENCE) -> tuple[bool, s
             timeout=patience,
             check=False,
             cwd="/",
-            **identity,
+            **identity(ACCOUNT).popen,
         )
     except subprocess.TimeoutExpired:
         return False, f"a guest under KVM did not come up within {patience:.0f} s"

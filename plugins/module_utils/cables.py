@@ -29,7 +29,7 @@ from .errors import HostError
 from .processes import Process, ProcessError, alive, spawn, stop, tail
 from .rundir import ACCOUNT, RunDir, existing, host_lock, own_directory, passage, remove, write_file, write_json
 from .untrusted import UntrustedError, read_object
-from .vde import control_directory
+from .vde import control_directory, let_cables_in
 
 SECRET = re.compile(r"[0-9a-f]{64}\Z")
 # In the order in which they are written: what the supervisor imports is there before it.
@@ -210,7 +210,11 @@ def present(rundir: RunDir, cables: Sequence[Cable], keys: Keys, purge: bool, ch
             results.append(_result(cable, "make" if reason else "none", reason))
         except HostError as error:
             results.append({**_result(cable, "none", ""), "failed": True, "msg": str(error)})
+    if not check:
+        let_cables_in(rundir, {cable.switch for cable in cables} | _plugged_in(rundir))
     _carry_out(rundir, cables, gone, keys, results, check)
+    if not check:
+        let_cables_in(rundir, _plugged_in(rundir))
     return results
 
 
@@ -221,7 +225,14 @@ def absent(rundir: RunDir, ids: Sequence[str], check: bool) -> list[dict[str, An
     results = [_result(there[id_]["cable"], "remove", "not wanted") for id_ in gone]
     results += [{"name": id_, "id": id_, "changed": False, "action": "none", "reason": ""} for id_ in ids if id_ not in there]
     _carry_out(rundir, [], gone, Keys(), results, check)
+    if not check:
+        let_cables_in(rundir, _plugged_in(rundir))
     return results
+
+
+def _plugged_in(rundir: RunDir) -> set[str]:
+    """Return the switches that cables of the experiment lead to."""
+    return {facts["cable"].switch for facts in record(rundir)["cables"].values()}
 
 
 def _result(cable: Cable, action: str, reason: str) -> dict[str, Any]:

@@ -294,7 +294,11 @@ def install(root: Path, targets: Iterable[Mapping[str, str]]) -> None:
     command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
     options = debian.run(["apt-config", "dump", "--no-empty", "Acquire"]).splitlines()
     unwanted = ("Acquire::IndexTargets", "Acquire::Changelogs", "Acquire::cdrom")
-    command += [f"--aptopt={line.rstrip(';')}" for line in options if not line.startswith(unwanted)]
+    # In a file of root's, beside the directory: the address of a proxy may hold a password, and everybody sees command lines.
+    kept = root.with_name("apt.conf")
+    with open(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in options if not line.startswith(unwanted))
+    command += [f"--aptopt={kept}"]
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     command += ["--dpkgopt=force-unsafe-io"]
     files = list(dict.fromkeys(target["file"] for target in targets))

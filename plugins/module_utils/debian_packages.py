@@ -56,9 +56,14 @@ def run(command: list[str], cwd: Path | None = None, name: str = "") -> str:
 
 def last_words(text: str) -> str:
     """Return the lines of an error that say something, joined into one."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in without_passwords(text).splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("E:", "dpkg-deb: error", "tar: "))] or lines
     return "; ".join(errors[-3:]) or "it said nothing"
+
+
+def without_passwords(text: str) -> str:
+    """Return a text without what stands before the @ of an address: apt names proxies and mirrors as they were given to it."""
+    return re.sub(r"(?<=://)[^\s/@]+@", "", text)
 
 
 def read_packages(text: str) -> dict[str, Package]:

@@ -11,17 +11,17 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-from .accounts import account, groups
+from .accounts import Identity
 from .processes import ProcessError
 from .qemu import Machine
-from .rundir import ACCOUNT, remove
+from .rundir import remove
 
 
-def lay(path: Mapping[str, str], machine: Machine, record: Mapping[str, Any], template: str = "") -> dict[str, Any]:
+def lay(path: Mapping[str, str], machine: Machine, record: Mapping[str, Any], owner: Identity, template: str = "") -> dict[str, Any]:
     """Give a guest a disk of its own; return what those below are known by. Raises ProcessError, OSError.
 
     ``path`` are the guest's `files`, ``record`` says over what its disk lies so far. What it wrote earlier is kept as long as that is what
-    it was written over, unless it is to lie over the disk of a ``template``.
+    it was written over, unless it is to lie over the disk of a ``template``. ``owner`` is what its QEMU runs as.
     """
     if not machine.disk:
         forget(path)
@@ -33,7 +33,7 @@ def lay(path: Mapping[str, str], machine: Machine, record: Mapping[str, Any], te
     if template:
         share(template, path["layer"])
         below["layer"] = facts(path["layer"])
-    create(path["disk"], *((path["layer"], "qcow2") if template else (machine.disk, machine.disk_format)))
+    create(path["disk"], *((path["layer"], "qcow2") if template else (machine.disk, machine.disk_format)), owner)
     return below
 
 
@@ -78,20 +78,19 @@ def share(disk: str, path: str) -> None:
 
 
 def protect(path: str) -> None:
-    """Make a disk one that guests can read and nobody but root can write to."""
-    os.chmod(path, 0o440)
-    os.chown(path, 0, account(ACCOUNT).pw_gid)
+    """Make a disk one that guests of all experiments can read and nobody but root can write to: like an image, it has nothing of theirs."""
+    os.chown(path, 0, 0)
+    os.chmod(path, 0o444)
 
 
-def create(path: str, below: str, format: str) -> None:
+def create(path: str, below: str, format: str, owner: Identity) -> None:
     """Make a disk over another one. Raises ProcessError.
 
-    QEMU's own tool makes it, as the account that owns the place: what may lie there is not root's business.
+    QEMU's own tool makes it, as the ids that own the place: what may lie there is not root's business.
     """
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", below, path]
-    identity: dict[str, Any] = {"user": account(ACCOUNT).pw_uid, "group": account(ACCOUNT).pw_gid, "extra_groups": groups(ACCOUNT)}
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd="/", **identity)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd="/", **owner.popen)
     except OSError as error:
         raise ProcessError(f"qemu-img cannot be run: {error.strerror}; the package qemu-utils has it") from error
     if done.returncode:

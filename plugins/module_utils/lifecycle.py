@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import disks, host_key, host_links, qemu
-from .accounts import account
 from .boot_state import read
 from .guest import Guest
 from .guest_config import config_files, pack
 from .processes import Process, ProcessError, alive, marked, spawn, stop
 from .qmp import Qmp, QmpError
-from .rundir import ACCOUNT, RunDir, own_directory, passage, read_json, remove, write_file, write_json
+from .rundir import RunDir, own_directory, passage, read_json, remove, write_file, write_json
+from .service_ids import service
 from .sleeping import load
 from .template import Template
 from .templates import CACHE
+from .unix_sockets import connect
 
 # What a guest writes to its console and state port is its own business, but not how much of the host's disk it takes.
 LARGEST_LOG = 64 << 20
@@ -65,7 +66,7 @@ def prepare(around: Surroundings, guest: Guest) -> str:
     """Make the guest's directory and host key; return the public key."""
     path = qemu.files(around.rundir, guest)
     passage(path["home"])
-    own_directory(path["io"], ACCOUNT)
+    own_directory(path["io"], service(around.rundir))
     host_key.make(path["key"])
     return host_key.public(path["key"])
 
@@ -87,11 +88,12 @@ def launch(around: Surroundings, guest: Guest, template: Template | None = None,
         # What is on its disk is its template's, not its own.
         record = {}
     public_key = prepare(around, guest)
-    disk = disks.lay(path, machine, record, template.disk if template else "")
+    ids = service(rundir, shares=bool(guest.shares))
+    disk = disks.lay(path, machine, record, ids, template.disk if template else "")
     for leftover in ("qmp", "agent", "console", "console_log", "state"):
         remove(path[leftover])
     key, content = archive(around, guest)
-    write_config(path["config"], content)
+    write_config(path["config"], content, ids.gid)
     handles = []
     try:
         if guest.control and around.control:
@@ -99,7 +101,8 @@ def launch(around: Surroundings, guest: Guest, template: Template | None = None,
             handles.append(host_links.open_tap(guest.control.tap))
         argv = qemu.command(rundir, guest, machine, layered="layer" in disk) + (template.options() if template else [])
         largest = LARGEST_LOG + disks.most_written(machine)
-        process = spawn(argv, mark=rundir.mark, log=path["log"], user=ACCOUNT, unit="benito-guest", handles=handles, largest=largest)
+        more: dict[str, Any] = {"handles": handles, "largest": largest, "plain_files": any(share.writable for share in guest.shares)}
+        process = spawn(argv, mark=rundir.mark, log=path["log"], user=ids, unit="benito-guest", **more)
     finally:
         for handle in handles:
             os.close(handle)
@@ -151,10 +154,12 @@ def mark_woken(rundir: RunDir, id_: str) -> None:
         write_json(path, {**read_json(path), "woken": True})
 
 
-def write_config(path: str, content: bytes) -> None:
-    """Write the archive so that QEMU, and nobody else but root, can read it: a host key is in it."""
-    write_file(path, content, 0o640)
-    os.chown(path, 0, account(ACCOUNT).pw_gid)
+def write_config(path: str, content: bytes, group: int) -> None:
+    """Write the archive so that QEMU, which runs as the ``group``, and nobody else but root can read it: a host key is in it."""
+    # Its own in the beginning: nobody reads it before it is theirs to read.
+    write_file(path, content, 0o600)
+    os.chown(path, 0, group)
+    os.chmod(path, 0o640)
 
 
 def reconfigure(around: Surroundings, guest: Guest, patience: float = 20.0) -> None:
@@ -168,7 +173,7 @@ def reconfigure(around: Surroundings, guest: Guest, patience: float = 20.0) -> N
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(patience)
-            connection.connect(path["agent"])
+            connect(connection, path["agent"])
             connection.sendall(b"config %d\n" % len(content) + content)
             # The connection stays until the guest has answered: what it has not read yet would be lost.
             while (said := read(path["state"])).configured != key:
@@ -192,7 +197,7 @@ def halt(rundir: RunDir, id_: str, patience: float = 0.0) -> bool:
     if patience:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1)
-            connection.connect(f"{home}/io/config")
+            connect(connection, f"{home}/io/config")
             connection.sendall(b"poweroff\n")
             deadline = time.monotonic() + patience
             while alive(process) and time.monotonic() < deadline:

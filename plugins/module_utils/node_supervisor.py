@@ -22,7 +22,8 @@ from .node_programs import children, commands, enter, inhabitants, making, node,
 from .node_programs import keeper as keeper_program
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .real_interfaces import keep, taken
-from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
+from .rundir import RunDir, passage, read_json, remove, write_file, write_json
+from .service_ids import service
 from .untrusted import UntrustedError, read_bytes
 
 PROCESS, PHYSICAL = KINDS = ("process", "physical")
@@ -163,11 +164,11 @@ def serve(rundir: RunDir, owner: str, entries: Mapping[str, dict[str, Any]], pac
 
 def _told(rundir: RunDir, owner: str, entries: list[dict[str, Any]], groups: Mapping[str, list[str]]) -> bytes:
     """Return the list as the supervisor reads it."""
-    root, service = account(owner), account(ACCOUNT)
+    root, plug = account(owner), service(rundir)
     content = {
         "mark": rundir.mark,
         "account": [root.pw_uid, root.pw_gid, FURTHER_IDS],
-        "plug_user": [service.pw_uid, service.pw_gid],
+        "plug_user": [plug.uid, plug.gid],
         "nodes": entries,
         "groups": groups,
         # So that the state can say which of two equal lists it is about.

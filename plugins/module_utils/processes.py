@@ -10,6 +10,7 @@ environment, so that it is found when the records are lost.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -22,7 +23,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .accounts import account, groups
+from . import plain_modes
+from .accounts import Identity, identity
 from .errors import HostError
 
 MARK = "BENITO_MARK"
@@ -92,7 +94,7 @@ def spawn(
     *,
     mark: str,
     log: str,
-    user: str | None = None,
+    user: str | Identity | None = None,
     unit: str = "",
     console: bool = False,
     stdin: int | None = None,
@@ -100,37 +102,40 @@ def spawn(
     largest: int = 0,
     within: Sequence[str] = (),
     delegate: bool = False,
+    plain_files: bool = False,
 ) -> Process:
     """Start a process that outlives us, with its output in the file ``log``.
 
     Where systemd runs, the process gets a scope of its own in the experiment's slice, below ``benito.slice``, so that limits
     and clean stops are systemd's; elsewhere it is a session of its own. This is the one place that decides.
+    ``user`` is an account, or ids that none has; such a process never gains rights by what it runs, and leaves no dump of its memory.
     ``handles`` are descriptors it inherits under their numbers. ``console`` gives it a standard input that never ends:
     vde_switch takes the end of its input for a wish to stop. ``stdin`` is a descriptor it reads from instead.
     ``largest`` bounds, in bytes, each file it writes.
     ``delegate`` lets it have control groups of its own below its scope, where systemd runs.
+    ``plain_files`` keeps it from making files setuid or setgid, see `plain_modes`.
     ``within`` are the words of a program that prepares something and then becomes ``argv``, as unshare does.
     Raises ProcessError when it ends at once or cannot be started.
     """
     argv = tuple(argv)
     command: list[str] = []
-    identity: dict[str, Any] = {}
+    ids = identity(user) if isinstance(user, str) else user
     if os.path.isdir(SYSTEMD):
         command = ["systemd-run", "--scope", "--quiet", "--collect", f"--slice={slice_of(mark)}"]
         command += [f"--unit={unit}-{os.urandom(3).hex()}.scope"] if unit else []
         command += ["--property=Delegate=yes"] if delegate else []
         # In a scope its own --uid would leave the process root's groups, and it would replace the program's name by its path.
         # These two take the argument vector as it is.
-        command += ["--", *(["setpriv", f"--reuid={user}", f"--regid={account(user).pw_gid}", "--init-groups", "--"] if user else ["env"])]
-    elif user:
-        identity = {"user": account(user).pw_uid, "group": account(user).pw_gid, "extra_groups": groups(user)}
-    if largest:
-        command += ["prlimit", f"--fsize={largest}", "--"]
+        command += ["--", *([] if ids else ["env"])]
+    command += ids.words if ids else []
+    limits = [*(["--core=0"] if ids else []), *([f"--fsize={largest}"] if largest else [])]
+    command += ["prlimit", *limits, "--"] if limits else []
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", MARK: mark}
     reader, writer = os.pipe()
     try:
         with open(log, "wb") as output:
-            child = subprocess.Popen(
+            begin = functools.partial(
+                subprocess.Popen,
                 [*command, *within, *argv],
                 stdin=reader if console else subprocess.DEVNULL if stdin is None else stdin,
                 stdout=output,
@@ -141,8 +146,8 @@ def spawn(
                 start_new_session=True,
                 # Python ignores the signal of a file that grew too large, and so shall what we start: the write fails instead.
                 restore_signals=False,
-                **identity,
             )
+            child = plain_modes.started_by(begin) if plain_files else begin()
     except OSError as error:
         raise ProcessError(f"cannot start {argv[0]}: {error.strerror or error}") from error
     finally:

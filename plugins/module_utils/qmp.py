@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from .errors import HostError
+from .unix_sockets import connect
 from .untrusted import UntrustedError, loads
 
 # Bytes of an answer.
@@ -35,7 +36,7 @@ class Qmp:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(patience)
         try:
-            self._socket.connect(path)
+            connect(self._socket, path)
             self._answer(time.monotonic() + patience)
             self.execute("qmp_capabilities")
         except (OSError, UntrustedError) as error:

@@ -5,9 +5,9 @@
     ROOT/ID/                          root's; the lock of the experiment is a lock on this directory
         experiment.json               project, experiment, owner
         switches/ID/                  root's: launch.json, switch.log
-            io/                       of the service account, which the switch runs as: ctl/, mgmt
+            io/                       of the ids of the experiment, which the switch runs as: ctl/, mgmt
         guests/ID/                    root's: launch.json, config.tar.gz, ssh_host_ed25519_key, qemu.log
-            io/                       of the service account: qmp, config, console, state, console.log
+            io/                       of the ids of the experiment: qmp, config, console, state, console.log
 
 Paths of UNIX sockets end at 107 bytes and VDE appends up to 15 to the path of a switch; with ids of at most 24 and 20 characters
 no path under a root of LONGEST_ROOT gets longer.
@@ -26,15 +26,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import locks
-from .accounts import account
+from .accounts import Identity, identity
 from .errors import HostError
 from .owner import Owner, check_owner, claimed
 from .untrusted import UntrustedError, read_object
 
 ROOT = "/var/lib/benito"
 ACCOUNT = "benito"
-# The service account passes through to what is its own, and sees nothing else.
+# Everybody passes through to what is his own, and sees nothing else.
 PASSAGE = 0o711
+# A directory with sockets that a group may use.
+VISITED = 0o710
 LONGEST_ROOT, LONGEST_ID, LONGEST_PART = 30, 24, 20
 LARGEST_RECORD = 64 << 20
 # What fields of records are, whichever record it is.
@@ -194,7 +196,7 @@ def existing(root: str = ROOT) -> list[RunDir]:
 
 
 def passage(path: str) -> None:
-    """Make a directory of root's, whatever the umask, that the service account may pass through."""
+    """Make a directory of root's, whatever the umask, that all ids of ours may pass through."""
     # Never readable by others, not for a moment: they could lock it for ever.
     os.makedirs(path, PASSAGE, exist_ok=True)
     os.chmod(path, PASSAGE)
@@ -210,11 +212,15 @@ def part_id(value: object) -> str:
     return word
 
 
-def own_directory(path: str, name: str) -> None:
-    """Make a directory that only the service account and root can enter."""
+def own_directory(path: str, owner: str | Identity, visitors: int | None = None) -> None:
+    """Make a directory that only its owner and root can enter, and the group ``visitors``, who can pass through it."""
+    ids = identity(owner) if isinstance(owner, str) else owner
     os.makedirs(path, 0o700, exist_ok=True)
-    os.chown(path, account(name).pw_uid, account(name).pw_gid)
+    # Closed first, so that neither owner nor visitors come in by what an earlier one had set.
     os.chmod(path, 0o700)
+    os.chown(path, ids.uid, ids.gid if visitors is None else visitors)
+    if visitors is not None:
+        os.chmod(path, VISITED)
 
 
 def read_json(path: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ directions together: what waits in one would hold up the other. Each half is plu
 what comes from there; a point-to-point plug joins them.
 
     ROOT/ID/shapers/ID/               root's: launch.json, out.rc, in.rc, out.log, in.log
-        io/                           of the service account: out and in (management sockets), link and link+ (between the halves)
+        io/                           of the ids of the experiment: out and in (management sockets), link and link+ (between the halves)
 
 A wirefilter does not notice that its switch died, it spins. So its standard input, whose end makes it leave, is a connection
 to the switch's management socket: no switch, no wirefilter.
@@ -30,7 +30,9 @@ from .errors import HostError
 from .guest_status import plugged
 from .options import remove_each
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
-from .rundir import ACCOUNT, RunDir, own_directory, part_id, passage, read_json, remove, write_file, write_json
+from .rundir import RunDir, own_directory, part_id, passage, read_json, remove, write_file, write_json
+from .service_ids import service
+from .unix_sockets import connect
 from .vde import ask, control_directory
 
 PROGRAM = "wirefilter"
@@ -361,7 +363,7 @@ def start(rundir: RunDir, shaper: Shaper) -> None:
     remove(f"{where}/io")
     passage(os.path.dirname(where))
     passage(where)
-    own_directory(f"{where}/io", ACCOUNT)
+    own_directory(f"{where}/io", service(rundir))
     started: dict[str, Process] = {}
     try:
         for half in HALVES:
@@ -384,12 +386,12 @@ def _spawn(rundir: RunDir, shaper: Shaper, half: str) -> Process:
     log = f"{home(rundir, shaper.id)}/{half}.log"
     with socket.socket(socket.AF_UNIX) as lifeline:
         try:
-            lifeline.connect(f"{rundir.switch(switch)}/io/mgmt")
+            connect(lifeline, f"{rundir.switch(switch)}/io/mgmt")
         except OSError as error:
             raise ProcessError(f"the switch {switch} it is plugged into does not run: {error.strerror or error}") from error
         argv = command(rundir, shaper, half)
         more: dict[str, Any] = {"unit": "benito-shaper", "stdin": lifeline.fileno(), "largest": LARGEST_LOG}
-        process = spawn(argv, mark=rundir.mark, log=log, user=ACCOUNT, **more)
+        process = spawn(argv, mark=rundir.mark, log=log, user=service(rundir), **more)
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
         # Where sessions share the processors, niceness counts among sessions only when it is said here.

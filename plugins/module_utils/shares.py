@@ -4,7 +4,8 @@
 
 diod opens paths as it is told and follows symbolic links, which guests can make. So it gets a root directory of its own, in a mount
 namespace of its own, with nothing in it but the exported directories under their names and, read-only, what a program needs to run.
-It has no rights but those of one account, as which all guests act, and a port above 1024 on the control net's address.
+It has no rights but those of one account, as which all guests act, and a port above 1024 on the control net's address. The kernel
+refuses it to make a file setuid: any local user who ran it would become that account.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import host_links
-from .accounts import account
+from .accounts import account, uid_of
 from .control_net import delete_table, listing
 from .control_rules import ADMITTED, label
 from .errors import HostError
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
-from .rundir import RunDir, passage, read_json, remove, write_file, write_json
+from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
 
 PROGRAM = "diod"
 READ_ONLY = '"ro"'
@@ -235,8 +236,9 @@ def _wanted(rundir: RunDir, server: Server, shares: Sequence[Share]) -> dict[str
 def start(rundir: RunDir, server: Server, shares: Sequence[Share]) -> None:
     """Start the server in place of whatever is left of an earlier one. Raises ProcessError."""
     who = account(server.account)
-    if who.pw_uid == 0:
-        raise ShareError(f"the account {server.account} is root, and guests may not act as root on a host: choose another share_account")
+    if who.pw_uid in (0, uid_of(ACCOUNT)):
+        what = "is root" if who.pw_uid == 0 else "plugs in the cables of all experiments"
+        raise ShareError(f"the account {server.account} {what}, and guests may not act as it on a host: choose another share_account")
     halt(rundir)
     where = home(rundir)
     passage(where)
@@ -244,10 +246,18 @@ def start(rundir: RunDir, server: Server, shares: Sequence[Share]) -> None:
     config = f"{where}/diod.conf"
     write_file(config, configuration(server, shares).encode(), 0o644)
     places = [word for share in shares for word in (share.mode, share.name, share.path)]
-    prepare = ["unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", PREPARE, "benito-shares"]
+    alone = ["setpriv", "--no-new-privs", "--", "unshare", "--mount", "--propagation", "private", "--"]
+    prepare = [*alone, "/bin/sh", "-c", PREPARE, "benito-shares"]
     within = [*prepare, f"{where}/root", config, str(who.pw_uid), str(who.pw_gid), *places, "--"]
     wanted = _wanted(rundir, server, shares)
-    process = spawn(command(rundir), mark=rundir.mark, log=f"{where}/server.log", unit="benito-shares", within=within)
+    process = spawn(
+        command(rundir),
+        mark=rundir.mark,
+        log=f"{where}/server.log",
+        unit="benito-shares",
+        within=within,
+        plain_files=any(share.writable for share in shares),
+    )
     deadline = time.monotonic() + 10
     while not listens(process, server):
         if not alive(process) or time.monotonic() > deadline:

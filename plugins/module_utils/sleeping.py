@@ -12,14 +12,16 @@ import time
 from collections.abc import Iterator, Mapping
 
 from . import disks
-from .accounts import account
+from .accounts import Identity
 from .boot_state import read
 from .guest import Guest
 from .processes import Process, alive, marked, spawn, stop, tail
 from .qemu import Machine, files_in, template_command
 from .qmp import Qmp, QmpError
-from .rundir import ACCOUNT, RunDir, own_directory, passage, write_file
+from .rundir import RunDir, own_directory, passage, write_file
+from .service_ids import template_maker
 from .template import NoSleep, TemplateError, memory_options, shape
+from .unix_sockets import connect
 
 # The parts of a template.
 MEMORY, STATE, DISK = "memory", "state", "disk.qcow2"
@@ -34,17 +36,18 @@ def make(rundir: RunDir, home: str, draft: str, guest: Guest, machine: Machine, 
     path = files_in(home)
     passage(os.path.dirname(home))
     passage(home)
-    own_directory(path["io"], ACCOUNT)
+    ids = template_maker(rundir)
+    own_directory(path["io"], ids)
     for stray in marked(rundir.mark, f"{home}/"):
         stop(stray, first=signal.SIGKILL)
     disk = f"{draft}/{DISK}" if machine.disk else ""
     if disk:
-        own_file(disk)
-        disks.create(disk, machine.disk, machine.disk_format)
+        own_file(disk, ids)
+        disks.create(disk, machine.disk, machine.disk_format, ids)
     # Not in the file at once: a disk that is full would kill the guest, and one that is slow would slow it down.
     argv = template_command(home, shape(guest, home), machine, disk) + memory_options(guest.memory, type="memfd", share=True)
     largest = max(guest.memory << 20, disks.most_written(machine)) + LARGEST_LOG
-    process = spawn(argv, mark=rundir.mark, log=path["log"], user=ACCOUNT, unit="benito-template", largest=largest)
+    process = spawn(argv, mark=rundir.mark, log=path["log"], user=ids, unit="benito-template", largest=largest)
     try:
         deadline = time.monotonic() + patience
         with monitor(path["qmp"], process, path["log"]) as qmp, line_to(path["agent"]):
@@ -72,17 +75,17 @@ def last_words(path: Mapping[str, str]) -> str:
     return tail(path["console_log"], 1) or tail(path["log"], 1) or "nothing on its console"
 
 
-def own_file(path: str) -> None:
-    """Make a file that the guests' account may write to, where it may make none."""
+def own_file(path: str, owner: Identity) -> None:
+    """Make a file that its owner may write to, in a directory where it may make none."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
-        os.fchown(descriptor, account(ACCOUNT).pw_uid, account(ACCOUNT).pw_gid)
+        os.fchown(descriptor, owner.uid, owner.gid)
     finally:
         os.close(descriptor)
 
 
 def copy_memory(process: Process, path: str) -> None:
-    """Copy a stopped guest's memory into a file that guests can use, without its empty pages."""
+    """Copy a stopped guest's memory into a file of root's, without its empty pages."""
     source = ""
     for entry in os.scandir(f"/proc/{process.pid}/fd"):
         with contextlib.suppress(FileNotFoundError):
@@ -92,7 +95,6 @@ def copy_memory(process: Process, path: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with open(source, "rb", buffering=0) as memory, open(descriptor, "wb", buffering=0) as file:
         os.fchmod(descriptor, 0o600)
-        os.fchown(descriptor, account(ACCOUNT).pw_uid, account(ACCOUNT).pw_gid)
         nothing = bytes(PIECE)
         while piece := memory.read(PIECE):
             if piece == nothing[: len(piece)]:
@@ -184,7 +186,7 @@ def line_to(path: str) -> socket.socket:
     line = socket.socket(socket.AF_UNIX)
     try:
         line.settimeout(20)
-        line.connect(path)
+        connect(line, path)
     except OSError:
         line.close()
         raise

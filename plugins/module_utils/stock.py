@@ -14,7 +14,9 @@ from .errors import HostError
 from .guest import Guest
 from .qemu import Machine
 from .rundir import RunDir
+from .service_ids import service
 from .template import Template
+from .template_memory import own_copy
 from .templates import discard, ensure, failed, find, inputs, key_of
 
 # A template takes as long as a guest that is booted, and a little: it pays from this number of guests on, if no later swap-in uses it.
@@ -73,7 +75,12 @@ class Stock:
             elif worthwhile(self._wish, len(alike), there):
                 self._keys.update((guest.id, key) for guest in alike)
                 machine = self._machines[alike[0].image]
-                self._making[key] = self._pool.submit(ensure, self._rundir, self._directory, alike[0], machine, self._patience)
+                self._making[key] = self._pool.submit(self._ensure, alike[0], machine)
+
+    def _ensure(self, guest: Guest, machine: Machine) -> Template:
+        """Return the template for a guest with a memory that is the experiment's own."""
+        template = ensure(self._rundir, self._directory, guest, machine, self._patience)
+        return own_copy(self._rundir, template, service(self._rundir))
 
     def _usable(self, machine: Machine) -> tuple[dict[str, Any], str]:
         """Return what templates of an image are made with, or nothing, and why there can be none."""

@@ -25,17 +25,23 @@ class NoSleep(TemplateError):
 class Template:
     """A whole template.
 
-    ``size`` is the guests' memory in MB, ``state`` the devices' state with the MACs of the template, ``disk`` the path of its disk.
+    ``size`` is the guests' memory in MB, ``state`` the devices' state with the MACs of the template, ``disk`` the path of its disk,
+    ``memory`` the file that its guests map, an experiment's own copy.
     """
 
     path: str
     size: int
     state: bytes
     disk: str = ""
+    memory: str = ""
 
     def options(self) -> list[str]:
         """Return the words that make a command line of this shape a clone's, at its end."""
-        return [*memory_options(self.size, type="file", share=False, **{"mem-path": f"{self.path}/memory"}), "-incoming", "defer"]
+        return [
+            *memory_options(self.size, type="file", share=False, **{"mem-path": self.memory or f"{self.path}/memory"}),
+            "-incoming",
+            "defer",
+        ]
 
     def state_for(self, guest: Guest) -> bytes:
         """Return the devices' state with a guest's own MACs, which QEMU does not take from the command line then. Raises TemplateError."""

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Templates: guests that were booted once, without an identity, and put to sleep, for others of the same shape to be woken up from.
 
-A template is a directory KEY with ``memory``, which clones map copy-on-write, ``state``, of the devices, ``manifest.json``, and for an
-image with a disk ``disk.qcow2``, which has what the template wrote there, and over which clones write. KEY is a hash of everything that a
-sleeping guest knows: the content of the files it was booted from and of QEMU, the processor, the machine with its number and kind of
-devices. It is made in a directory .KEY beside its place, which is also the lock, and renamed when it is whole; one that is not as its
-manifest says, or that does not load, is thrown away. It has nothing of an experiment: no name, no key, no network.
+A template is a directory KEY with ``memory``, of which each experiment maps a copy of its own, copy-on-write, ``state``, of the devices,
+``manifest.json``, and for an image with a disk ``disk.qcow2``, which has what the template wrote there, and over which clones write. All of
+it is root's, and the memory for root alone. KEY is a hash of everything that a sleeping guest knows: the content of the files it was booted
+from and of QEMU, the processor, the machine with its number and kind of devices. It is made in a directory .KEY beside its place, which is
+also the lock, and renamed when it is whole; one that is not as its manifest says, or that does not load, is thrown away. It has nothing of
+an experiment: no name, no key, no network.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from .template import NoSleep, Template, TemplateError, memory_options, shape
 
 CACHE = "/var/cache/benito/templates"
 # Raise this when the same inputs would give another template.
-RECIPE = 2
+RECIPE = 3
 # How many are kept.
 MOST = 16
 # MB beside the memory, and beside that for what is written to a disk.
@@ -106,7 +107,7 @@ def find(directory: str, key: str) -> Template | None:
 
 
 def parts(path: str) -> dict[str, list[int]]:
-    """Return what the files of a template are known by. Whoever writes to them, as guests' account may to the memory, changes it."""
+    """Return what the files of a template are known by. Whoever writes to them changes it."""
     found = {}
     for name in (MEMORY, STATE):
         status = os.stat(f"{path}/{name}")

@@ -12,7 +12,7 @@ import os
 import stat
 import subprocess
 
-from .accounts import account, groups
+from .accounts import account, identity
 from .errors import HostError
 from .rundir import ACCOUNT, existing, host_lock, read_json, remove, write_json
 
@@ -21,11 +21,14 @@ NODE = "/dev/net/tun"
 
 def admitted() -> bool:
     """Tell whether the service account may open the node, as the kernel says: mode and owner need not be all there is."""
-    entry = account(ACCOUNT)
-    asked = subprocess.run(
-        ["test", "-r", NODE, "-a", "-w", NODE], user=entry.pw_uid, group=entry.pw_gid, extra_groups=groups(ACCOUNT), check=False
-    )
+    asked = subprocess.run(["test", "-r", NODE, "-a", "-w", NODE], check=False, **identity(ACCOUNT).popen)
     return asked.returncode == 0
+
+
+def groups() -> tuple[int, ...]:
+    """Return what a program of other ids must belong to in order to open the node: nothing where everybody may."""
+    found = os.stat(NODE)
+    return () if found.st_mode & 0o006 == 0o006 else (found.st_gid,)
 
 
 def admit(root: str) -> None:

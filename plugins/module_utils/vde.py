@@ -9,16 +9,19 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from .accounts import Identity, account
 from .errors import HostError
 from .options import remove_each
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .rundir import ACCOUNT, RunDir, own_directory, part_id, passage, read_json, remove, write_json
+from .service_ids import service
+from .unix_sockets import connect
 
 PROGRAM = "vde_switch"
 # How many come up at a time: most of that is waiting for their sockets.
@@ -55,10 +58,17 @@ def command(rundir: RunDir, switch: Switch) -> list[str]:
     home = f"{rundir.switch(switch.id)}/io"
     return [
         PROGRAM,
-        *("--sock", f"{home}/ctl", "--mode", "0600", "--dirmode", "0700"),
+        # Who may come this far is said by the directory around them: the experiment's own ids, and the account of the cables.
+        *("--sock", f"{home}/ctl", "--mode", "0666", "--dirmode", "0777"),
         *("--mgmt", f"{home}/mgmt", "--mgmtmode", "0600"),
         *("--numports", str(switch.ports)),
     ]
+
+
+def earlier_command(rundir: RunDir, switch: Switch) -> list[str]:
+    """Return the argument vector that switches had when all ran as one account: they serve as well."""
+    modes = {"0666": "0600", "0777": "0700"}
+    return [modes.get(word, word) for word in command(rundir, switch)]
 
 
 def record_path(rundir: RunDir, id_: str) -> str:
@@ -99,7 +109,7 @@ def needs(rundir: RunDir, switch: Switch) -> str | None:
         return "not there"
     if not running(rundir, switch.id):
         return "dead"
-    if record["process"]["argv"] != command(rundir, switch):
+    if record["process"]["argv"] not in (command(rundir, switch), earlier_command(rundir, switch)):
         return "changed"
     return None
 
@@ -112,11 +122,13 @@ def strays(rundir: RunDir, id_: str = "") -> list[Process]:
 
 def start(rundir: RunDir, switch: Switch, around: Sequence[Process] | None = None) -> None:
     """Start a switch in place of whatever is left of an earlier one. Raises ProcessError. For ``around`` see `halt`."""
+    # Asked first: what is there may say that it is to stay as it was.
+    ids = service(rundir)
     halt(rundir, switch.id, around)
     home = rundir.switch(switch.id)
     passage(home)
-    own_directory(f"{home}/io", ACCOUNT)
-    process = spawn(command(rundir, switch), mark=rundir.mark, log=f"{home}/switch.log", user=ACCOUNT, unit="benito-switch", console=True)
+    own_directory(f"{home}/io", ids)
+    process = spawn(command(rundir, switch), mark=rundir.mark, log=f"{home}/switch.log", user=ids, unit="benito-switch", console=True)
     deadline = time.monotonic() + 5
     while not (os.path.exists(f"{home}/io/ctl/ctl") and os.path.exists(f"{home}/io/mgmt")):
         if not alive(process) or time.monotonic() > deadline:
@@ -124,6 +136,21 @@ def start(rundir: RunDir, switch: Switch, around: Sequence[Process] | None = Non
             raise ProcessError(f"the switch of {switch.name} did not come up: {tail(f'{home}/switch.log') or 'no output'}")
         time.sleep(0.005)
     write_json(record_path(rundir, switch.id), {"name": switch.name, "process": process.to_record()})
+
+
+def let_cables_in(rundir: RunDir, ids: Collection[str]) -> None:
+    """Let the account of the cables come to the sockets of these switches, and not to those of the others."""
+    for id_ in known(rundir):
+        io = f"{rundir.switch(id_)}/io"
+        with contextlib.suppress(FileNotFoundError):
+            facts = os.stat(io)
+            owner = Identity(facts.st_uid, facts.st_uid)
+            if facts.st_uid == account(ACCOUNT).pw_uid:
+                continue  # it is the account's own, from an earlier release
+            if id_ in ids and facts.st_gid != account(ACCOUNT).pw_gid:
+                own_directory(io, owner, account(ACCOUNT).pw_gid)
+            elif id_ not in ids and facts.st_gid != owner.gid:
+                own_directory(io, owner)
 
 
 def halt(rundir: RunDir, id_: str, around: Sequence[Process] | None = None) -> bool:
@@ -163,7 +190,7 @@ def _connect(connection: socket.socket, path: str) -> None:
     deadline = time.monotonic() + 0.5
     while True:
         try:
-            return connection.connect(path)
+            return connect(connection, path)
         except ConnectionRefusedError:
             if time.monotonic() > deadline:
                 raise

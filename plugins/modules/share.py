@@ -45,9 +45,11 @@ options:
     elements: str
     default: []
   account:
-    description: Account of this host that guests act as. Not V(root).
+    description:
+      - Account of this host that guests act as. Neither V(root) nor V(benito).
+      - Whatever it is, files that guests write cannot become setuid or setgid.
     type: str
-    default: benito
+    default: benito-share
   port:
     description: TCP port, above 1023.
     type: int
@@ -60,8 +62,9 @@ options:
     choices: [present, absent]
     default: present
 requirements:
+  - the account C(benito-share), as the role P(benito.testbed.vhost#role) makes it, unless O(account) is another
   - diod (Debian package diod)
-  - unshare and mount (Debian packages util-linux and mount)
+  - unshare, setpriv and mount (Debian packages util-linux and mount)
   - nft (Debian package nftables)
 author:
   - The Benito developers (@benito)
@@ -167,7 +170,7 @@ def main():
             "control": CONTROL_NET,
             "shares": {"type": "list", "elements": "dict", "default": [], "options": SHARE},
             "clients": {"type": "list", "elements": "str", "default": []},
-            "account": {"type": "str", "default": "benito"},
+            "account": {"type": "str", "default": "benito-share"},
             "port": {"type": "int", "default": 5640},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },

@@ -50,7 +50,7 @@ server:
     account:
       description: The account of this host that guests act as.
       type: str
-      sample: benito
+      sample: benito-share
 shares:
   description: What it exports.
   returned: always

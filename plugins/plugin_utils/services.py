@@ -110,9 +110,9 @@ def mounts(settings: Settings, server: str) -> list[dict[str, str]]:
 
 def check_shares(settings: Settings) -> None:
     """Refuse what contradicts itself. Raises TopologyError."""
-    if settings.shares and settings.share_transport == "virtio" and settings.share_account != "benito":
+    if settings.shares and settings.share_transport == "virtio" and settings.share_account != "benito-share":
         raise TopologyError(
-            "share_account cannot be chosen with share_transport virtio: QEMU itself opens the files, as the account benito"
+            "share_account cannot be chosen with share_transport virtio: QEMU itself opens the files, with the group benito-share"
         )
 
 

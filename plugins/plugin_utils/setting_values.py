@@ -146,8 +146,8 @@ def parse_directory(value: Any) -> str:
 
 
 def parse_account(value: Any) -> str:
-    """Return the name of an account that is not root."""
-    if not isinstance(value, str) or value == "root" or not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value):
+    """Return the name of an account that is neither root nor that of the cables."""
+    if not isinstance(value, str) or value in ("root", "benito") or not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value):
         raise ValueError
     return value
 

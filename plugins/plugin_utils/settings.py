@@ -433,9 +433,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "share_account",
         "str",
-        "benito",
+        "benito-share",
         parse_account,
-        "the name of an account other than root",
+        "the name of an account other than root and benito",
         "Account of the pnodes that guests act as in O(shares), whoever they are inside.",
         LABS_WORD,
     ),

@@ -56,11 +56,14 @@ def release() -> str:
 
 
 def apt_options() -> Iterator[str]:
-    """Find how this machine's apt fetches: proxies, retries, what it does not check. Nothing that is run after an installation."""
+    """Find how this machine's apt fetches, as lines of its configuration: proxies, retries, what it does not check.
+
+    Nothing that is run after an installation.
+    """
     dump = subprocess.run(["apt-config", "dump", "--no-empty", "Acquire"], check=True, capture_output=True, text=True).stdout
     for line in dump.splitlines():
         if not line.startswith(("Acquire::IndexTargets", "Acquire::Changelogs", "Acquire::cdrom")):
-            yield f"--aptopt={line.rstrip(';')}"
+            yield f"{line}\n"
 
 
 def sources() -> list[str]:
@@ -85,22 +88,26 @@ def ensure() -> Path:
     draft = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=CACHE))
     draft.chmod(0o755)
     try:
-        subprocess.run(
-            [
-                "mmdebstrap",
-                "--quiet",
-                "--variant=minbase",
-                f"--include={','.join(wanted_packages())}",
-                *apt_options(),
-                *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
-                *(f"--customize-hook={command}" for command in FINISH),
-                release(),
-                str(draft),
-                *sources(),
-            ],
-            check=True,
-            stdin=subprocess.DEVNULL,
-        )
+        # A file that root alone reads: command lines are seen by everybody, and the address of a proxy may hold a password.
+        with tempfile.NamedTemporaryFile("w", prefix="benito-apt-") as options:
+            options.writelines(apt_options())
+            options.flush()
+            subprocess.run(
+                [
+                    "mmdebstrap",
+                    "--quiet",
+                    "--variant=minbase",
+                    f"--include={','.join(wanted_packages())}",
+                    f"--aptopt={options.name}",
+                    *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
+                    *(f"--customize-hook={command}" for command in FINISH),
+                    release(),
+                    str(draft),
+                    *sources(),
+                ],
+                check=True,
+                stdin=subprocess.DEVNULL,
+            )
         # Another run may have been faster.
         if not root.exists():
             draft.rename(root)

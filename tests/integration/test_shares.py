@@ -62,7 +62,7 @@ def scene(lab: Lab, before: dict[str, set[str]], tmp_path_factory: pytest.TempPa
     home.chmod(0o755)
     for name in ("users", "proj"):
         (home / name).mkdir(mode=0o755)
-    shutil.chown(home / "proj", "benito")
+    shutil.chown(home / "proj", "benito-share")
     (home / "users" / "greeting").write_text("hello\n")
     (home / "users" / "private").write_text("of root\n")
     (home / "users" / "private").chmod(0o600)
@@ -85,7 +85,7 @@ def test_both_sides_see_the_same_files(lab: Lab, scene: Scene) -> None:
     assert " on /users type 9p (ro," in done.out
     made = scene.home / "proj" / "result"
     assert made.read_text() == "from a\n"
-    assert made.owner() == "benito", "whoever it was in the guest, here it is the account"
+    assert made.owner() == "benito-share", "whoever it was in the guest, here it is the account"
     made.write_text("from the host\n")
     assert lab.ssh(NAME, "b", "cat /proj/result").out == "from the host\n"
 
@@ -99,7 +99,10 @@ def test_guests_may_do_what_the_account_may_and_no_more(lab: Lab, scene: Scene) 
     assert (scene.home / "users" / "greeting").exists()
     assert not (scene.home / "users" / "mine").exists()
     lab.ssh(NAME, "a", "ln -s /etc/hostname /proj/link; cp /bin/busybox /proj/tool; chmod 4755 /proj/tool; chown 0:0 /proj/tool")
-    assert (scene.home / "proj" / "tool").owner() == "benito"
+    tool = scene.home / "proj" / "tool"
+    assert tool.owner() == "benito-share"
+    # A local user who ran it would be the account.
+    assert tool.stat().st_mode & 0o6000 == 0
 
 
 def test_what_is_missing_is_said_and_stops_nothing(lab: Lab, scene: Scene) -> None:
@@ -155,6 +158,8 @@ def test_swapping_out_leaves_the_directories_and_nothing_else(lab: Lab, scene: S
 def test_the_same_by_virtio(lab: Lab, scene: Scene) -> None:
     options = ("-e", f"benito_shares={scene.shares}", "-e", "benito_share_transport=virtio")
     (scene.home / "gone").mkdir(exist_ok=True)
+    shutil.chown(scene.home / "proj", "root", "benito-share")
+    (scene.home / "proj").chmod(0o775)
     done = lab.play("swapin", scene.topology, *options)
     try:
         assert done.code == 0, done.out
@@ -165,7 +170,12 @@ def test_the_same_by_virtio(lab: Lab, scene: Scene) -> None:
         assert "of root" not in said.out
         assert not (scene.home / "users" / "mine").exists()
         assert (scene.home / "proj" / "virtio").read_text() == "from a\n"
-        assert (scene.home / "proj" / "virtio").owner() == "benito"
+        assert 90000 <= (scene.home / "proj" / "virtio").stat().st_uid < 96144
+        setuid = (
+            "cp /bin/busybox /proj/own; chmod 4755 /proj/own; chmod 2755 /proj/own; chmod 700 /proj/own; mkdir /proj/below && echo made"
+        )
+        assert "made" in lab.ssh(NAME, "a", setuid).out.split()
+        assert (scene.home / "proj" / "own").stat().st_mode & 0o7777 == 0o700
         assert lab.play("swapin", scene.topology, *options).changed == 0
     finally:
         lab.play("swapout", scene.topology)

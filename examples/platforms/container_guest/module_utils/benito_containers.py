@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.benito.testbed.plugins.module_utils import host_key, host_links, tun_node, vde
-from ansible_collections.benito.testbed.plugins.module_utils.accounts import account
 from ansible_collections.benito.testbed.plugins.module_utils.boot_state import read
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest import PLACE, Guest, Nic
@@ -33,7 +32,6 @@ from ansible_collections.benito.testbed.plugins.module_utils.options import remo
 from ansible_collections.benito.testbed.plugins.module_utils.process_files import ROUTES
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import (
-    ACCOUNT,
     RunDir,
     passage,
     read_json,
@@ -41,6 +39,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.rundir import (
     write_file,
     write_json,
 )
+from ansible_collections.benito.testbed.plugins.module_utils.service_ids import service
 
 KIND = "container"
 PLUG = "vde_plug2tap"
@@ -141,11 +140,11 @@ def plug(rundir: RunDir, id_: str, process: Process, nic: Nic) -> Process:
     for stray in marked(rundir.mark, rundir.path):
         if list(stray.argv[:-1]) == argv[:-1]:
             stop(stray)
-    # It runs as an account without rights in the namespace where the TAP is, which belongs to that account.
+    # It runs as ids without rights in the namespace where the TAP is, which belongs to them, as the switch does.
     inside = ["nsenter", f"--target={process.pid}", "--net", "--"]
-    identity = ["setpriv", f"--reuid={ACCOUNT}", f"--regid={account(ACCOUNT).pw_gid}", "--init-groups", "--"]
+    ids = replace(service(rundir), groups=tun_node.groups())
     log = f"{rundir.guest(id_)}/plug-{nic.device}.log"
-    return spawn(argv, mark=rundir.mark, log=log, unit="benito-plug", within=[*inside, *identity])
+    return spawn(argv, mark=rundir.mark, log=log, unit="benito-plug", within=[*inside, *ids.words])
 
 
 def plugs(rundir: RunDir, id_: str, process: Process, nics: Sequence[Nic], kept: Sequence[Any] = ()) -> list[list[Any]]:
@@ -191,7 +190,8 @@ def start(ground: Ground, guest: Guest) -> Process:
 
 def wire(ground: Ground, guest: Guest, process: Process) -> None:
     """Make the interfaces of a container: it waits for them."""
-    lines = [f"tuntap add dev {nic.device} mode tap user {ACCOUNT}" for nic in guest.nics]
+    owner = service(ground.rundir).uid
+    lines = [f"tuntap add dev {nic.device} mode tap user {owner}" for nic in guest.nics]
     host_links.run(["nsenter", f"--target={process.pid}", "--net", "--", "ip", "-batch", "-"], "".join(f"{line}\n" for line in lines))
     if guest.control and ground.control:
         tap, mark = guest.control.tap, ground.rundir.mark

@@ -25,14 +25,13 @@ import pytest
 
 from ansible_collections.benito.testbed.plugins.module_utils import (
     acceleration,
-    disks,
-    lifecycle,
     processes,
+    service_ids,
     shapers,
-    templates,
     tun_node,
     vde,
 )
+from ansible_collections.benito.testbed.plugins.module_utils.accounts import Identity
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import Surroundings
 from ansible_collections.benito.testbed.plugins.module_utils.qemu import Machine
@@ -85,7 +84,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> str:
         name = ACCOUNT
     except KeyError:
         name = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-        for module in (acceleration, disks, lifecycle, shapers, templates, vde):
+        for module in (acceleration, service_ids, vde):
             monkeypatch.setattr(module, "ACCOUNT", name, raising=False)
     return name
 
@@ -106,9 +105,9 @@ def tun(account: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def unprivileged(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
     """Let switches run as whoever runs the tests, if that is not root."""
     if os.geteuid() != 0:
-        me = pwd.getpwuid(os.geteuid()).pw_name
+        monkeypatch.setattr(vde, "ACCOUNT", pwd.getpwuid(os.geteuid()).pw_name)
         for module in (shapers, vde):
-            monkeypatch.setattr(module, "ACCOUNT", me)
+            monkeypatch.setattr(module, "service", lambda rundir: Identity(os.geteuid(), os.getegid()))
             monkeypatch.setattr(module, "spawn", lambda argv, **more: processes.spawn(argv, **{**more, "user": None}))
 
 

@@ -10,7 +10,22 @@ import socket
 import struct
 from types import TracebackType
 
-ERROR, STATFS, OPEN, CREATE, SYMLINK, VERSION, ATTACH, WALK, READ, WRITE, CLUNK = 7, 8, 12, 14, 16, 100, 104, 110, 116, 118, 120
+ERROR, STATFS, OPEN, CREATE, SYMLINK, MKNOD, SETATTR, VERSION, ATTACH, WALK, READ, WRITE, CLUNK, MKDIR = (
+    7,
+    8,
+    12,
+    14,
+    16,
+    18,
+    26,
+    100,
+    104,
+    110,
+    116,
+    118,
+    120,
+    72,
+)
 NOBODY = 0xFFFFFFFF
 SIZE = 8192
 
@@ -76,3 +91,15 @@ class Client:
     def link(self, name: str, target: str) -> None:
         """Make a symbolic link in the root."""
         self._ask(SYMLINK, struct.pack("<I", 0) + text(name) + text(target) + struct.pack("<I", 0))
+
+    def chmod(self, mode: int, *names: str) -> None:
+        """Change the mode of a file below the root."""
+        self._ask(SETATTR, struct.pack("<IIIIIQQQQQ", self.walk(*names), 1, mode, 0, 0, 0, 0, 0, 0, 0))
+
+    def mknod(self, name: str, mode: int) -> None:
+        """Make an empty file, or another kind of node, in the root."""
+        self._ask(MKNOD, struct.pack("<I", 0) + text(name) + struct.pack("<IIII", mode, 0, 0, 0))
+
+    def mkdir(self, name: str, mode: int) -> None:
+        """Make a directory in the root."""
+        self._ask(MKDIR, struct.pack("<I", 0) + text(name) + struct.pack("<II", mode, 0))

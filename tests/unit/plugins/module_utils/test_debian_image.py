@@ -131,6 +131,41 @@ def test_a_guest_gets_no_password_of_a_mirror_and_no_source_that_it_cannot_reach
     )
 
 
+SECRET = "Zaubertrank"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("apt-config"), reason="needs root and apt")
+def test_no_command_line_shows_the_password_of_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.conf").write_text(
+        f'Acquire::http::Proxy "http://lab:{SECRET}@proxy.example:3128";\nAcquire::IndexTargets::x "y";\nAcquire::Retries "3";\n'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(tmp_path / "own.conf"))
+    # Looks at itself and at all that led to it, as any user of the host can.
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/mmdebstrap").write_text(
+        f"""#!/bin/sh
+for word; do
+    case $word in --aptopt=*) stat -c "%a %U" "${{word#*=}}"; cat "${{word#*=}}" >&2 ;; esac
+done >{tmp_path}/file 2>{tmp_path}/options
+printf %s {SECRET} >{tmp_path}/word
+grep -lsFf {tmp_path}/word /proc/[0-9]*/cmdline >{tmp_path}/seen
+printf "E: Unable to connect to http://lab:{SECRET}@proxy.example:3128\\n" >&2
+exit 1
+"""
+    )
+    (tmp_path / "bin/mmdebstrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    with pytest.raises(debian.PackageError) as caught:
+        image.install(tmp_path / "root", [SOURCE])
+    assert SECRET not in str(caught.value)
+    assert str(caught.value) == "mmdebstrap failed: E: Unable to connect to http://proxy.example:3128"
+    assert (tmp_path / "file").read_text() == "600 root\n"
+    options = (tmp_path / "options").read_text()
+    assert SECRET in options and 'Acquire::Retries "3";' in options
+    assert "IndexTargets" not in options
+    assert (tmp_path / "seen").read_text() == ""
+
+
 def test_the_system_becomes_a_guests(system: Path, guest_files: Path) -> None:
     image.lay_out(system, image.take_files(texts(guest_files)), [SOURCE])
     assert not list(system.glob("etc/ssh/ssh_host_*"))

@@ -88,3 +88,15 @@ def test_files_of_a_package(tmp_path: Path) -> None:
     package.write_bytes(b"no package")
     with pytest.raises(debian.PackageError, match="cannot be unpacked"):
         list(debian.read_files(package, lambda name: True))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("E: Failed to fetch http://user:secret@mirror.example/debian/x", "E: Failed to fetch http://mirror.example/debian/x"),
+        ("socks5h://secret@proxy:1080 and https://a:b%40c@d.example/e@f", "socks5h://proxy:1080 and https://d.example/e@f"),
+        ("mail to someone@example.org", "mail to someone@example.org"),
+    ],
+)
+def test_errors_show_no_passwords(text: str, shown: str) -> None:
+    assert debian.last_words(text) == shown

@@ -42,4 +42,21 @@ def test_all_ids_fit_below_two_to_the_thirty_first():
     last = IdRange(2047)
     assert IdRange(0).node_first == FIRST
     assert last.node_first + SIZE == 1 << 31
-    assert last.node_first + 65536 <= last.service < last.node_first + SIZE
+
+
+def test_ids_without_a_name_are_not_longer_than_vde_switch_can_print():
+    ids = [number for one in map(IdRange, range(2048)) for number in (one.service, one.service + 1, one.template_maker)]
+    assert len(set(ids)) == len(ids)
+    assert 65536 <= min(ids) <= max(ids) <= 99999
+
+
+def test_ids_that_somebody_has_are_left_to_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(id_ranges, "COUNT", 2)
+
+    def somebodys(gid):
+        if gid == IdRange(0).template_maker:
+            return "a group"
+        raise KeyError
+
+    monkeypatch.setattr(id_ranges.grp, "getgrgid", somebodys)
+    assert id_range(experiment(tmp_path, "one")).number == 1

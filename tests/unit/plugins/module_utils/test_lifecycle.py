@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import pwd
 import re
 import signal
 import socket
@@ -24,6 +23,7 @@ import pytest
 from ansible_collections.benito.testbed.plugins.module_utils import disks, host_links, lifecycle, qemu, vde
 from ansible_collections.benito.testbed.plugins.module_utils.boot_state import read
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
+from ansible_collections.benito.testbed.plugins.module_utils.id_ranges import id_range
 from ansible_collections.benito.testbed.plugins.module_utils.lifecycle import (
     Surroundings,
     archive,
@@ -66,7 +66,12 @@ class Agent:
         self.heard = b""
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
-        self.listener.listen()
+        # As whom QEMU would: nobody else is spoken to.
+        os.seteuid(os.stat(os.path.dirname(path)).st_uid)
+        try:
+            self.listener.listen()
+        finally:
+            os.seteuid(0)
         self.thread = threading.Thread(target=self._serve, args=(until, then), daemon=True)
         self.thread.start()
 
@@ -109,7 +114,7 @@ def sleeper(rundir: RunDir) -> Process:
     return process
 
 
-def test_preparation_makes_a_place_and_a_host_key_once(around: Surroundings, make_guest: Callable[..., Guest], account: str) -> None:
+def test_preparation_makes_a_place_and_a_host_key_once(around: Surroundings, make_guest: Callable[..., Guest]) -> None:
     path = qemu.files(around.rundir, make_guest())
     public = prepare(around, make_guest())
     assert re.match(r"ssh-ed25519 \S+$", public)
@@ -118,7 +123,7 @@ def test_preparation_makes_a_place_and_a_host_key_once(around: Surroundings, mak
     assert mode_of(path["home"]) == 0o711
     assert os.stat(path["home"]).st_uid == 0
     assert mode_of(path["io"]) == 0o700
-    assert os.stat(path["io"]).st_uid == pwd.getpwnam(account).pw_uid
+    assert os.stat(path["io"]).st_uid == id_range(around.rundir).service
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o027])
@@ -131,20 +136,20 @@ def test_a_strict_umask_makes_no_difference(around: Surroundings, make_guest: Ca
     assert mode_of(around.rundir.guest("n-0")) == 0o711
 
 
-def test_the_configuration_is_for_qemu_and_nobody_else(around: Surroundings, root: str, account: str) -> None:
-    lifecycle.write_config(f"{root}/config", b"secret")
+def test_the_configuration_is_for_qemu_and_nobody_else(root: str) -> None:
+    lifecycle.write_config(f"{root}/config", b"secret", 90210)
     facts = os.stat(f"{root}/config")
-    assert (facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)) == (0, pwd.getpwnam(account).pw_gid, 0o640)
+    assert (facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)) == (0, 90210, 0o640)
 
 
-def test_the_real_qemu_is_launched(around: Surroundings, guest: Guest, account: str) -> None:
+def test_the_real_qemu_is_launched(around: Surroundings, guest: Guest) -> None:
     process = launch(around, guest)
     path = qemu.files(around.rundir, guest)
     assert process_of(around.rundir, guest.id) == process
     assert list(process.argv) == qemu.command(around.rundir, guest, around.machines["tiny"])
     wait_until(lambda: vde.endpoints(around.rundir, "lan0"))
     assert vde.endpoints(around.rundir, "lan0") == {1: process.pid}
-    assert os.stat(f"/proc/{process.pid}").st_uid == pwd.getpwnam(account).pw_uid
+    assert os.stat(f"/proc/{process.pid}").st_uid == id_range(around.rundir).service
     record = read_json(path["record"])
     assert record["plugs"] == [["lan0", 1, "lan0"]]
     assert record["config_key"] == archive(around, guest)[0]
@@ -180,11 +185,11 @@ def with_disk(around: Surroundings, root: str) -> Surroundings:
     return dataclasses.replace(around, machines={"tiny": machine})
 
 
-def test_a_guests_disk_outlives_its_starts(with_disk: Surroundings, guest: Guest, account: str) -> None:
+def test_a_guests_disk_outlives_its_starts(with_disk: Surroundings, guest: Guest) -> None:
     path = qemu.files(with_disk.rundir, guest)
     process = launch(with_disk, guest)
     facts = os.stat(path["disk"])
-    assert facts.st_uid == pwd.getpwnam(account).pw_uid
+    assert facts.st_uid == id_range(with_disk.rundir).service
     assert read_json(path["record"])["disk"]["path"] == with_disk.machines["tiny"].disk
     # All of the disk and no more can be written to, beside what a guest without one may write.
     limit = int(re.search(r"Max file size +([0-9]+)", Path(f"/proc/{process.pid}/limits").read_text())[1])

@@ -122,7 +122,6 @@ class Bench:
 @pytest.fixture
 def node_account(account: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The account of the nodes' roots, which role vhost makes, or another one that owns nothing where the host has none."""
-    monkeypatch.setattr(node_supervisor, "ACCOUNT", account)
     with contextlib.suppress(KeyError):
         return pwd.getpwnam("benito-node").pw_name
     return "nobody"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ansible_collections.benito.testbed.plugins.module_utils import node_supervisor, vde
+from ansible_collections.benito.testbed.plugins.module_utils.id_ranges import id_range
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
 
 BROADCAST = b"\xff" * 6
@@ -29,11 +30,11 @@ def frame(source: int, text: bytes, goal: bytes = BROADCAST) -> bytes:
 class Plugged:
     """A running plug, and what it says."""
 
-    def __init__(self, account: str, home: str) -> None:
+    def __init__(self, rundir: RunDir, home: str) -> None:
         self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         argv = node_supervisor.command(home, "plug", str(theirs.fileno()))
         # As whom the switch runs as: each must reach the other's sockets.
-        user = account if os.geteuid() == 0 else None
+        user = id_range(rundir).service if os.geteuid() == 0 else None
         self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], user=user, cwd="/")
         theirs.close()
         self.ours.settimeout(15)
@@ -65,9 +66,9 @@ class Plugged:
 
 
 @pytest.fixture
-def plug(root: str, account: str) -> Iterator[Plugged]:
+def plug(root: str, rundir: RunDir) -> Iterator[Plugged]:
     node_supervisor.install(root)
-    made = Plugged(account, root)
+    made = Plugged(rundir, root)
     yield made
     with contextlib.suppress(OSError):
         made.close()

@@ -24,6 +24,7 @@ from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, alive, spawn, stop, tail
 from ansible_collections.benito.testbed.plugins.module_utils.qmp import Qmp, QmpError
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, own_directory
+from ansible_collections.benito.testbed.plugins.module_utils.service_ids import service
 
 MACHINE = qemu.Machine("tcg", "/images/vmlinux", "/images/initramfs", "benito.version=1")
 HERE = RunDir("lab", "demo", "lab.demo")
@@ -190,14 +191,15 @@ def started(
         vde.start(rundir, vde.Switch("lan0", "lan0", ports))
         guest = make_guest(interfaces=interfaces, **more)
         path = qemu.files(rundir, guest)
-        own_directory(rundir.guest(guest.id), account)
-        own_directory(path["io"], account)
+        ids = service(rundir)
+        own_directory(rundir.guest(guest.id), ids)
+        own_directory(path["io"], ids)
         with open(path["config"], "wb") as file:
             file.write(b"configuration")
         machine = qemu.Machine("tcg", *kernel, disk=disk)
-        disks.lay(path, machine, {})
+        disks.lay(path, machine, {}, ids)
         argv = [*qemu.command(rundir, guest, machine), "-S"]
-        process = spawn(argv, mark=rundir.mark, log=path["log"], user=account)
+        process = spawn(argv, mark=rundir.mark, log=path["log"], user=ids)
         # The socket's file is there before anybody listens, and the greeting comes when all devices are made.
         while True:
             try:

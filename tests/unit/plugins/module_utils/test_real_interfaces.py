@@ -96,7 +96,6 @@ def on_host(
     own_network: Run, rundir: RunDir, account: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., None]]:
     """Run a test on such a host, whose network and /etc/hosts are nobody else's."""
-    monkeypatch.setattr(node_supervisor, "ACCOUNT", account)
     owner = "nobody"
     with contextlib.suppress(KeyError):
         owner = pwd.getpwnam("benito-node").pw_name

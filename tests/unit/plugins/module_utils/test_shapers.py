@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from ansible_collections.benito.testbed.plugins.module_utils import shapers, vde
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest_status import plugged
+from ansible_collections.benito.testbed.plugins.module_utils.id_ranges import id_range
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, alive, look, marked
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, read_json, write_json
 from ansible_collections.benito.testbed.plugins.module_utils.shapers import HALVES, Direction, Shaper, absent, known, present, running
@@ -226,7 +226,7 @@ def test_what_is_said_of_it(wired: RunDir) -> None:
 
 def test_it_is_the_service_accounts(wired: RunDir, account: str, root_user: None) -> None:
     present(wired, [shaper()], purge=False, check=False)
-    owner = pwd.getpwnam(account).pw_uid
+    owner = id_range(wired).service
     io = f"{shapers.home(wired, 'a.inf000')}/io"
     assert {os.stat(f"/proc/{pid}").st_uid for pid in pids(wired).values()} == {owner}
     assert os.stat(io).st_mode & 0o077 == 0

@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -128,6 +129,35 @@ def test_guests_read_and_write_as_the_account(rundir: RunDir, wanted: list[Share
                 assert refused(lambda: proj.read("private")) == errno.EACCES
             again = shares.present(rundir, server(), wanted, check=False)
             assert not any(entry["changed"] for entry in (again["server"], *again["shares"])), again
+
+    own_network(run)
+
+
+def test_no_file_of_a_guest_makes_anybody_the_account(
+    rundir: RunDir, wanted: list[Share], places: dict[str, Path], own_network: Run
+) -> None:
+    shutil.chown(places["proj"], WHO)
+
+    def run() -> None:
+        with a_guest(rundir) as connect:
+            assert shares.present(rundir, server(), wanted, check=False)["server"].get("msg") is None
+            with connect("/proj") as proj:
+                proj.write(b"#!/bin/sh\n", "tool", 0o755)
+                for mode in (0o4755, 0o2755, 0o6711):
+                    attempts = (
+                        lambda mode=mode: proj.chmod(mode, "tool"),
+                        lambda mode=mode: proj.write(b"x", f"made{mode:o}", mode),
+                        lambda mode=mode: proj.mknod(f"node{mode:o}", stat.S_IFREG | mode),
+                    )
+                    assert [refused(attempt) for attempt in attempts] == [errno.EPERM] * 3
+                # All else is as ever.
+                proj.chmod(0o1700, "tool")
+                proj.mkdir("directory", 0o2755)
+            found = {path.name: path.stat().st_mode for path in places["proj"].iterdir()}
+            assert [name for name, mode in found.items() if mode & 0o6000] == []
+            assert (found["tool"] & 0o7777, stat.S_ISDIR(found["directory"])) == (0o1700, True)
+            status = Path(f"/proc/{shares.state(rundir)['pid']}/status").read_text()
+            assert "NoNewPrivs:\t1\n" in status
 
     own_network(run)
 
@@ -304,7 +334,9 @@ def test_where_nothing_can_be_served(control: dict[str, Any], port: int, account
         Server.from_options(control, port, account, [GUEST])
 
 
-@pytest.mark.parametrize(("name", "said"), [("root", "may not act as root"), ("no-such-account", "no account no-such-account")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("root", "is root, and guests may not act as it"), ("no-such-account", "no account no-such-account")]
+)
 def test_whom_guests_cannot_act_as(name: str, said: str, rundir: RunDir, wanted: list[Share], own_network: Run) -> None:
     def run() -> None:
         with a_guest(rundir):

@@ -81,6 +81,7 @@ def test_it_becomes_the_plug_and_bears_the_mark(gate: Gate, rundir: RunDir) -> N
     environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
     assert f"BENITO_MARK={rundir.mark}".encode() in environment
     assert not any(word.startswith((b"SSH_", b"LD_")) for word in environment)
+    assert "NoNewPrivs:\t1\n" in Path(f"/proc/{process.pid}/status").read_text()
     assert gate.record()["connections"] == 1
     assert (gate.record()["pid"], gate.record()["started"]) == (process.pid, started(process.pid))
     # It ends with the connection.

@@ -488,7 +488,7 @@ def test_a_clone_that_woke_up_keeps_its_disk_whatever_becomes_of_the_template(
         chain = next(node["inserted"]["image"] for node in qmp.execute("query-block"))
     for below in (path["layer"], machine.disk):
         assert f'"{below}"' in chain["backing-image"]["filename"]
-    assert stat.S_IMODE(os.stat(path["layer"]).st_mode) == 0o440
+    assert stat.S_IMODE(os.stat(path["layer"]).st_mode) == 0o444
     assert discard(lan.rundir, guest.id)
     assert not os.path.exists(path["layer"])
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import processes, vde
+from ansible_collections.benito.testbed.plugins.module_utils import processes, service_ids, vde
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.id_ranges import id_range
 from ansible_collections.benito.testbed.plugins.module_utils.processes import Process, ProcessError, alive, look
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, read_json, write_json
 from ansible_collections.benito.testbed.plugins.module_utils.vde import (
@@ -63,12 +64,17 @@ def test_a_switch_is_started_and_known(rundir: RunDir) -> None:
 
 def test_it_is_the_service_accounts(rundir: RunDir, account: str, root_user: None) -> None:
     start(rundir, LAN)
-    owner = pwd.getpwnam(account).pw_uid
+    owner = id_range(rundir).service
     home = f"{rundir.switch('lan0')}/io"
     assert os.stat(f"/proc/{pid_of(rundir, 'lan0')}").st_uid == owner
     assert {os.stat(f"{home}/{name}").st_uid for name in (".", "ctl", "mgmt")} == {owner}
-    wait_until(lambda: os.stat(f"{home}/ctl").st_mode & 0o077 == 0)
-    assert os.stat(home).st_mode & 0o077 == 0
+    # Nobody else comes further than this, so what is inside may be open.
+    assert (os.stat(home).st_mode & 0o777, os.stat(home).st_gid) == (0o700, owner)
+    # Cables come in as the account.
+    vde.let_cables_in(rundir, {"lan0"})
+    assert (os.stat(home).st_mode & 0o777, os.stat(home).st_gid) == (0o710, pwd.getpwnam(account).pw_gid)
+    vde.let_cables_in(rundir, {"another"})
+    assert (os.stat(home).st_mode & 0o777, os.stat(home).st_gid) == (0o700, owner)
     # It exists a moment before it is closed to others as well.
     wait_until(lambda: os.stat(f"{home}/mgmt").st_mode & 0o077 == 0)
     assert os.stat(vde.record_path(rundir, "lan0")).st_uid == 0
@@ -297,7 +303,7 @@ def test_a_missing_program(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_missing_account(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vde, "ACCOUNT", "no-such-account")
+    monkeypatch.setattr(service_ids, "ACCOUNT", "no-such-account")
     assert present(rundir, [LAN], purge=False, check=False)[0]["failed"]
 
 

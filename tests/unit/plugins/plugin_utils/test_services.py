@@ -87,7 +87,7 @@ def test_a_topology_file_names_no_directory_of_a_host() -> None:
             resolve_settings("x", (Attribute(name, "/etc"),))
 
 
-@pytest.mark.parametrize("account", ["root", "", "a b", "0", "Alice;x"])
+@pytest.mark.parametrize("account", ["root", "benito", "", "a b", "0", "Alice;x"])
 def test_nobody_acts_as_root(account: str) -> None:
     with pytest.raises(TopologyError, match="account other than root"):
         settings(share_account=account)
@@ -101,7 +101,7 @@ def test_diod_exports_and_guests_mount() -> None:
     ]
     assert services.shared(made) == directories
     assert services.attached(made) == []
-    assert services.share_server(made, machines=True) == {"account": "benito", "port": 5640, "exports": directories}
+    assert services.share_server(made, machines=True) == {"account": "benito-share", "port": 5640, "exports": directories}
     assert services.share_server(made, machines=False)["exports"] == []
     users, proj = services.mounts(made, "172.20.1.1")
     assert (users["source"], users["directory"], users["type"]) == ("172.20.1.1", "/users", "9p")

@@ -129,7 +129,7 @@ def test_users_of_a_host_have_projects_of_their_own(tmp_path):
     assert [project(user) for user in ("ann", "first.last", "LAB\\bob", "x" * 80)] == ["ann", "first-last", "LAB-bob", "x" * 63]
     assert project("ann", project="lab") == "lab"
     assert resolve_settings("star", [attribute("benito:project", "ann")], environment={"USER": "ann"}).project == "ann"
-    with pytest.raises(TopologyError, match="benito:project may not be lab in a topology file: it is ann here"):
+    with pytest.raises(TopologyError, match="benito:project may not be 'lab' in a topology file: it is ann here"):
         resolve_settings("star", [attribute("benito:project", "lab")], environment={"USER": "ann"})
 
 
