@@ -294,8 +294,8 @@ options:
     vars: [{name: benito_control_egress}]
   cable_transports:
     description: >-
-      Transports that a topology file may choose for O(cable), besides V(ssh) and the O(cable) of the lab, as C(udp,...) or a list. All
-      others than V(ssh) are for closed networks.
+      Transports that a topology file may choose for O(cable), besides V(ssh) and the O(cable) of the lab, as C(udp,...) or a list. V(ssh)
+      alone is fit for every network.
     type: raw
     env: [{name: BENITO_CABLE_TRANSPORTS}]
     vars: [{name: benito_cable_transports}]

@@ -144,7 +144,7 @@ def _transport(value: Any, lab: Mapping[str, Any]) -> str:
     allowed = ("ssh", lab["cable"], *lab["cable_transports"])
     wanted = value.values() if isinstance(value, Mapping) else [value]
     foreign = [transport for transport in wanted if transport not in allowed]
-    return f"a file may choose {' or '.join(dict.fromkeys(allowed))}, and {foreign[0]} is not authenticated" if foreign else ""
+    return f"a file may choose {' or '.join(dict.fromkeys(allowed))}, and only the lab knows its network" if foreign else ""
 
 
 def _vlan(value: Any, lab: Mapping[str, Any]) -> str:

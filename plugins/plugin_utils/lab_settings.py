@@ -41,7 +41,7 @@ LAB_SETTINGS: tuple[Setting, ...] = (
         parse_transports,
         f"words of {', '.join(CABLES)}, such as udp,vxlan",
         "Transports that a topology file may choose for O(cable), besides V(ssh) and the O(cable) of the lab, as C(udp,...) or a list. "
-        "All others than V(ssh) are for closed networks.",
+        "V(ssh) alone is fit for every network.",
         LABS_WORD,
     ),
     Setting(
