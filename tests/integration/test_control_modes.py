@@ -216,7 +216,8 @@ def test_the_kind_may_change(lab: Lab, make: Any) -> None:
         links = {link["ifname"]: link for link in json.loads(lab.run("ip", "-json", "link", "show").out)}
         assert ("control0" in links) == (mode == "bridge")
         assert (links["outside"].get("master") == "control0") == (mode == "bridge")
-        tables = lab.run("nft", "list", "tables").out.split()
+        # That for whom the host forwards goes with the last swap-out.
+        tables = lab.run("nft", "list", "tables").out.replace("table inet benito_forward\n", "").split()
         assert "inet" in tables if mode in ("nat", "ports") else "inet" not in tables
         assert "bridge" in tables if mode != "none" else "bridge" not in tables
         if mode != "none":
