@@ -85,7 +85,7 @@ def test_full_frames_pass_every_way(network: Network, ways: Done) -> None:
         assert network.ssh(NAME, "a", f"ping -c 2 -i 0.2 -W 2 -s 1472 -M do b-by-{way}").code == 0, way
 
 
-def test_the_kernel_shows_each_way(hosts: list[Host], ways: Done) -> None:
+def test_the_kernel_shows_each_way(network: Network, hosts: list[Host], ways: Done) -> None:
     amber, birch = hosts[:2]
     sockets = amber.run("ss", "-Hnutap").out + birch.run("ss", "-Hnutap").out
     assert re.search(r"^tcp\s+ESTAB.*:2\d{4}\s", sockets, re.MULTILINE), sockets
@@ -94,5 +94,16 @@ def test_the_kernel_shows_each_way(hosts: list[Host], ways: Done) -> None:
     assert any(Path(argv[0]).name == "ssh" for argv in words)
     links = amber.run("ip", "-d", "link", "show", "type", "vxlan").out
     assert re.search(r"vxlan id \d+ ", links), links
+    kept = network.state / NAME / "cable_secret"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    secret = kept.read_text().strip()
+    assert len(secret) == 64
     for argv in words:
         assert "PRIVATE KEY" not in " ".join(argv)
+        assert secret not in " ".join(argv)
+    assert secret not in ways.out
+    # The experiment's is the controller's alone, and what hosts get of it, root's and the account's there.
+    for host in (amber, birch):
+        lists = f"/var/lib/benito/{NAME}/cables"
+        assert host.run("grep", "-rlF", secret, lists).out == ""
+        assert host.run("stat", "-c", "%U %G %a", f"{lists}/keeper.json").out.split() == ["root", "benito", "640"]

@@ -97,7 +97,8 @@ def guest_of(host: Host, mode: str = "nat", **more: Any) -> Iterator[str]:
     name = f"{host.name}-guest"
     sh("ip", "netns", "add", name)
     try:
-        guests = [{"name": "guest", "tap": TAP, "mac": MAC, "address": GUEST}]
+        port = {"port": 2202} if mode == "ports" else {}
+        guests = [{"name": "guest", "tap": TAP, "mac": MAC, "address": GUEST, **port}]
         control = {"mode": mode, "bridge": "bnx", "address": "172.20.9.1", "prefix": 24, "guests": guests, **more}
         made = host.module("control_net", experiment=UNRELATED, control=control)
         assert made.get("changed"), made
@@ -226,6 +227,20 @@ def test_a_guest_reaches_no_port_that_may_be_a_cables(hosts: tuple[Host, Host]) 
         sources = {int.from_bytes(packet[34:36], "big") for packet in packets}
         assert {packet[26:30] for packet in packets} == {bytes(map(int, one.address.split(".")))}
         assert sources and SOCKET not in sources
+
+
+def test_a_guest_answers_whoever_comes_from_such_a_port(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    serve = "import socket; s = socket.create_server(('', 22)); print(flush=True); s.accept()[0].sendall(b'here')"
+    come = f"import socket; print(socket.create_connection(({one.address!r}, 2202), 5, ('', {SOCKET})).recv(9))"
+    with guest_of(one, "ports", ports=[2200, 2299]) as guest:
+        server = subprocess.Popen(["ip", "netns", "exec", guest, sys.executable, "-c", serve], stdout=subprocess.PIPE)
+        assert server.stdout and server.stdout.readline()
+        try:
+            assert two.run(sys.executable, "-c", come).strip() == "b'here'"
+        finally:
+            server.kill()
+            server.wait()
 
 
 def test_a_flow_that_was_there_before_the_rules_ends_with_them(hosts: tuple[Host, Host]) -> None:
