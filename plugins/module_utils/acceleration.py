@@ -34,7 +34,9 @@ def choose(wish: str, kernel: str, initrd: str, root: str, check: bool = False) 
     def look() -> dict[str, Any]:
         known = read_json(cache)
         kernels = known.get("kernels")
-        return kernels if known.get("circumstances") == circumstances and isinstance(kernels, dict) else {}
+        if known.get("circumstances") != circumstances or not isinstance(kernels, dict):
+            return {}
+        return {path: found for path, found in kernels.items() if isinstance(found, dict) and {"accelerator", "why"} <= set(found)}
 
     known = look()
     if kernel not in known:

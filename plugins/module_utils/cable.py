@@ -94,8 +94,8 @@ class Cable:
 
     @classmethod
     def from_record(cls, facts: Mapping[str, Any]) -> Cable:
-        """Take what was written down. Raises TypeError when that is damaged."""
-        return cls(**{**facts, "peer_host_keys": tuple(facts.get("peer_host_keys", ()))})
+        """Take what was written down, by the checks of the document. Raises HostError, KeyError, TypeError when that is damaged."""
+        return cls.from_options(facts)
 
     @property
     def kept(self) -> bool:

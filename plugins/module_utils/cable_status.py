@@ -8,7 +8,6 @@ What the service account wrote is not believed: it is read as data, and its pids
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -17,11 +16,13 @@ from typing import Any
 from . import cable_keeper, host_links, tunnels
 from .cable import Cable, address_of, home, tunnel_of
 from .errors import HostError
-from .processes import Process, alive, boot_id, end_of, look, marked
-from .rundir import RunDir, read_json
+from .processes import LARGEST_PID, Process, alive, boot_id, look, marked
+from .rundir import RunDir, part_id, read_json
+from .untrusted import UntrustedError, read_object
 
 # A peer of whom nothing was heard for so long is gone: its keepalives come three times as often.
 SILENCE = cable_keeper.SILENCE + 5
+LARGEST_REPORT = 1 << 24
 
 
 def record(rundir: RunDir) -> dict[str, Any]:
@@ -29,7 +30,8 @@ def record(rundir: RunDir) -> dict[str, Any]:
     found = read_json(f"{home(rundir)}/cables.json")
     cables: dict[str, Any] = {}
     for id_, facts in (found.get("cables") or {}).items():
-        with contextlib.suppress(TypeError, KeyError, ValueError):
+        with contextlib.suppress(HostError, TypeError, KeyError, ValueError, AttributeError, OverflowError):
+            part_id(id_)
             cables[id_] = {"cable": Cable.from_record(facts["cable"]), "made": int(facts["made"]), "done": bool(facts["done"])}
     return {"cables": cables, "listing": str(found.get("listing", ""))}
 
@@ -62,16 +64,15 @@ def _parent(pid: int) -> int:
 
 def _report(rundir: RunDir) -> dict[str, dict[str, Any]]:
     """Return what the supervisor says of its cables. It is the service account's word, so nothing is taken for granted."""
-    with contextlib.suppress(ValueError, AttributeError):
-        cables = json.loads(end_of(f"{home(rundir)}/io/state.json", 1 << 24)).get("cables")
-        return {id_: facts for id_, facts in cables.items() if isinstance(facts, dict)}
+    with contextlib.suppress(UntrustedError):
+        cables = read_object(f"{home(rundir)}/io/state.json", LARGEST_REPORT).get("cables")
+        return {id_: facts for id_, facts in cables.items() if isinstance(facts, dict)} if isinstance(cables, dict) else {}
     return {}
 
 
 def _gate_record(rundir: RunDir, id_: str) -> dict[str, Any]:
-    with contextlib.suppress(ValueError):
-        found = json.loads(end_of(f"{home(rundir)}/io/gate-{id_}.json", 1 << 16))
-        return found if isinstance(found, dict) else {}
+    with contextlib.suppress(UntrustedError):
+        return read_object(f"{home(rundir)}/io/gate-{id_}.json", 1 << 16)
     return {}
 
 
@@ -86,7 +87,7 @@ def gate_process(rundir: RunDir, id_: str) -> Process | None:
 
 def _numbers(values: Any) -> Iterator[int]:
     for value in values if isinstance(values, list) else []:
-        if isinstance(value, int) and not isinstance(value, bool) and value > 1:
+        if isinstance(value, int) and not isinstance(value, bool) and 1 < value < LARGEST_PID:
             yield value
 
 
@@ -115,7 +116,7 @@ def state(rundir: RunDir) -> list[dict[str, Any]]:
                 "peer": cable.peer,
                 "transport": cable.transport,
                 "state": said["state"] if said.get("state") in ("connected", "connecting", "broken") else "connecting",
-                "remakes": max(0, connections - 1) if isinstance(connections, int) else 0,
+                "remakes": max(0, connections - 1) if isinstance(connections, int) and connections < 1 << 31 else 0,
                 "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since)) if isinstance(since, int) and 0 < since < 1 << 40 else "",
                 "detail": "".join(c for c in str(said.get("detail", "")) if c.isprintable())[:300],
                 "pids": list(_numbers(said.get("pids"))),

@@ -23,10 +23,11 @@ from typing import Any
 from . import cable_keeper, cable_rules, ssh_access, ssh_gate, tunnels
 from .accounts import account
 from .cable import Cable, address_of, entry, home, host_key_alias, plug_url, tunnel_of
-from .cable_status import gate_process, keeper, known, record
+from .cable_status import LARGEST_REPORT, gate_process, keeper, known, record
 from .errors import HostError
-from .processes import Process, ProcessError, alive, end_of, spawn, stop, tail
+from .processes import Process, ProcessError, alive, spawn, stop, tail
 from .rundir import ACCOUNT, RunDir, existing, host_lock, own_directory, passage, remove, write_file, write_json
+from .untrusted import UntrustedError, read_object
 from .vde import control_directory
 
 
@@ -128,7 +129,7 @@ def _holds(there: bytes, name: str, wanted: bytes) -> bool:
     if name == "keeper.json":
         return [e for e in _entries(there) if e in _entries(wanted)] == _entries(wanted)
     if name == "gate.json":
-        with contextlib.suppress(ValueError, KeyError, AttributeError):
+        with contextlib.suppress(ValueError, KeyError, AttributeError, TypeError, RecursionError):
             one, other = json.loads(there), json.loads(wanted)
             return bool(other["cables"].items() <= one["cables"].items() and one["mark"] == other["mark"])
         return False
@@ -138,7 +139,7 @@ def _holds(there: bytes, name: str, wanted: bytes) -> bool:
 
 
 def _entries(text: bytes) -> list[Any]:
-    with contextlib.suppress(ValueError, KeyError, TypeError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
         return list(json.loads(text)["cables"])
     return []
 
@@ -317,10 +318,10 @@ def _await(rundir: RunDir, process: Process, wanted: str) -> None:
     """Wait until the supervisor has taken its list over."""
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
-        told: Any = None
-        with contextlib.suppress(ValueError):
-            told = json.loads(end_of(f"{home(rundir)}/io/state.json", 1 << 24))
-        if isinstance(told, dict) and (told.get("pid"), told.get("config")) == (process.pid, wanted):
+        told: dict[str, Any] = {}
+        with contextlib.suppress(UntrustedError):
+            told = read_object(f"{home(rundir)}/io/state.json", LARGEST_REPORT)
+        if (told.get("pid"), told.get("config")) == (process.pid, wanted):
             return
         if not alive(process):
             break

@@ -59,7 +59,17 @@ def state(root: str) -> dict[str, Any]:
     """Return what the interface had; nothing when it is not bridged by us."""
     record = read_json(f"{home(root)}/state.json")
     # What an earlier boot of the host has bridged is as the host itself sets it up again.
-    return record if record.get("boot") == boot_id() else {}
+    return record if record.get("boot") == boot_id() and _sound(record) else {}
+
+
+def _sound(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record can bring the interface back; without one, what the bridge has now is what the interface gets."""
+    try:
+        restoring(record, 0.0)
+        taking("", record)
+        return isinstance(record["interface"], str) and isinstance(record.get("since", 0.0), (int, float))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def pending(root: str) -> bool:

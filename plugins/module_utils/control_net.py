@@ -12,6 +12,7 @@ host but its answers and ping; nobody outside and no other experiment reaches a 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -23,6 +24,7 @@ from . import control_bridge, host_links
 from .control_rules import ControlGuest, guarded, label, routed
 from .host_links import LinkError
 from .rundir import RunDir, existing, host_lock, read_json, remove, write_file, write_json
+from .untrusted import UntrustedError, read_bytes
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 LISTENING = "0A"
@@ -136,7 +138,7 @@ def recorded(rundir: RunDir) -> ControlNet | None:
     claim = read_json(f"{rundir.path}/control.json").get("claim")
     try:
         return ControlNet.from_options(claim) if isinstance(claim, dict) else None
-    except (LinkError, KeyError, TypeError, ValueError):
+    except (LinkError, AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return None
 
 
@@ -321,13 +323,13 @@ def delete_table(name: str) -> None:
 def restore_forwarding(root: str) -> bool:
     """Give the host its forwarding setting back when no experiment is left. True when something was done."""
     remembered = f"{root}/ip_forward"
-    if not os.path.exists(remembered):
+    if not os.path.lexists(remembered):
         return False
     with host_lock(root):
-        if existing(root) or not os.path.exists(remembered):
+        if existing(root) or not os.path.lexists(remembered):
             return False
-        with open(remembered, encoding="ascii") as file:
-            _set_forwarding(file.read().strip() or "0")
+        with contextlib.suppress(UntrustedError):
+            _set_forwarding("1" if read_bytes(remembered).strip() == b"1" else "0")
         return remove(remembered)
 
 

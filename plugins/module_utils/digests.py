@@ -23,7 +23,8 @@ def digests(directory: str, paths: Iterable[str]) -> dict[str, str]:
     They are remembered in ``directory``, beside all that changes when a file does; whoever asks at the same time waits.
     """
     found: dict[str, str] = {}
-    with host_lock(directory):
+    # Whoever reads a disk for the first time takes a while.
+    with host_lock(directory, 900.0):
         record = f"{directory}/digests.json"
         known = read_json(record)
         before = dict(known)

@@ -44,7 +44,14 @@ def plugged(rundir: RunDir) -> dict[str, dict[int, int]]:
 
 def unplugged(record: Mapping[str, Any], pid: int, ports: Mapping[str, Mapping[int, int]]) -> list[int]:
     """Return the indices of interfaces whose port in the switch is not held by the guest's process."""
-    return [index for index, (switch, port, dummy) in enumerate(record.get("plugs", [])) if ports.get(switch, {}).get(port) != pid]
+    return [index for index, (switch, port, dummy) in enumerate(plugs_of(record)) if ports.get(switch, {}).get(port) != pid]
+
+
+def plugs_of(record: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    """Return the plugs of a launch record, switch, port and substrate; none when they are damaged."""
+    plugs = record.get("plugs")
+    sound = isinstance(plugs, list) and all(isinstance(p, list) and [type(word) for word in p] == [str, int, str] for p in plugs)
+    return [tuple(plug) for plug in plugs] if sound and plugs else []
 
 
 def describe(rundir: RunDir, id_: str, ports: Mapping[str, Mapping[int, int]]) -> dict[str, Any]:
@@ -85,7 +92,7 @@ def describe(rundir: RunDir, id_: str, ports: Mapping[str, Mapping[int, int]]) -
     if record.get("remark"):
         remarks.append(str(record["remark"]))
     if loose:
-        remarks.append("unplugged from " + ", ".join(record["plugs"][index][2] for index in loose))
+        remarks.append("unplugged from " + ", ".join(plugs_of(record)[index][2] for index in loose))
     if record.get("down"):
         remarks.append("taken down: " + ", ".join(record["down"]))
     if said.booted and said.configured != record.get("config_key"):

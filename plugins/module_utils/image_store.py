@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -22,8 +21,12 @@ from typing import Any, Callable
 
 from . import debian_packages as debian
 from .debian_packages import PackageError
+from .locks import open_lock_file
+from .untrusted import UntrustedError, read_object
 
 DISK = "disk.img"
+# Seconds to wait for another run that builds an image: the largest takes minutes.
+PATIENCE = 1800.0
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,11 @@ def find(cache: Path, name: str, key: str) -> Image | None:
     """Return the image of that name and key, or None when there is no complete one."""
     path = cache / f"{name}-{key}"
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        manifest = read_object(str(path / "manifest.json"))
         whole = all((path / part).stat().st_size == size for part, size in manifest["sizes"].items())
         disk = path / DISK if DISK in manifest["sizes"] else None
         return Image(path, key, manifest["release"], manifest["packages"], manifest["arguments"], disk) if whole else None
-    except (OSError, ValueError, KeyError):
+    except (UntrustedError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -104,14 +107,13 @@ def remove(cache: Path, name: str, key: str) -> bool:
 
 @contextlib.contextmanager
 def locked(cache: Path) -> Iterator[None]:
-    """Keep other builders out, and clear away what a crashed one left."""
+    """Keep other builders out, and clear away what a crashed one left. Raises PackageError, LockError."""
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        lock = (cache / ".lock").open("w", encoding="utf-8")
+        cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+        lock = open_lock_file(str(cache / ".lock"), PATIENCE, f"another run is building an image in {cache}")
     except OSError as error:
         raise PackageError(f"{cache} cannot be written: {error.strerror}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(lock, "rb"):
         for stale in cache.glob(".*-*"):
             shutil.rmtree(stale, ignore_errors=True)
         yield

@@ -67,8 +67,8 @@ def down(rundir: RunDir) -> dict[tuple[str, str], tuple[str, int]]:
     for id_ in known(rundir):
         record = read_json(record_path(rundir, id_))
         for name, number in (record.get("down") or {}).items():
-            if process_of(rundir, id_):
-                found[str(record.get("name", id_)), str(name)] = id_, int(number)
+            if isinstance(number, int) and process_of(rundir, id_):
+                found[str(record.get("name", id_)), str(name)] = id_, number
     return found
 
 

@@ -23,6 +23,7 @@ from .node_programs import keeper as keeper_program
 from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
 from .real_interfaces import keep, taken
 from .rundir import ACCOUNT, RunDir, passage, read_json, remove, write_file, write_json
+from .untrusted import UntrustedError, read_bytes
 
 PROCESS, PHYSICAL = KINDS = ("process", "physical")
 # The first of the ids that stand for those inside a node but 0: a range that container managers leave alone.
@@ -109,9 +110,8 @@ def _source(module: ModuleType) -> bytes:
 
 def _read(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
+        return read_bytes(path)
+    except UntrustedError:
         return None
 
 
@@ -218,7 +218,7 @@ def wait(rundir: RunDir, process: Process, wanted: str, count: int, pace: Pace) 
             if said.get("settled"):
                 return
             if said.get("left") != left:
-                left, until = int(said.get("left") or 0), time.monotonic() + pace.boot_timeout
+                left, until = int(said.get("left", 0)), time.monotonic() + pace.boot_timeout
                 pace.progress(f"{max(0, count - left)} of {count} process nodes up")
     raise ProcessError(f"the supervisor of the process nodes did not do its work: {tail(f'{directory(rundir)}/keeper.log') or 'no output'}")
 

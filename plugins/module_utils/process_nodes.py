@@ -76,6 +76,16 @@ class Around:
     shares: Sequence[tuple[str, str, bool]] = ()
 
 
+# What the supervisor says of a node, by type.
+FACTS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("entry", "state", "error"), str),
+    **dict.fromkeys(("took", "since"), (int, float, type(None))),
+    **dict.fromkeys(("spaces", "unplugged"), dict),
+    "command": int,
+    "exit_status": (int, str, type(None)),
+}
+
+
 @dataclass
 class View:
     """What there is: the supervisor, the list it was given, what it says, and what is written down of each node."""
@@ -87,8 +97,9 @@ class View:
 
     def facts(self, id_: str) -> dict[str, Any]:
         """Return what the supervisor says of a node; empty when it does not know it, or is gone."""
-        found = self.said.get("nodes", {}).get(id_, {}) if self.keeper else {}
-        return dict(found)
+        nodes = self.said.get("nodes") if self.keeper else None
+        found = nodes.get(id_) if isinstance(nodes, dict) else None
+        return {key: value for key, value in found.items() if isinstance(value, FACTS.get(key, object))} if isinstance(found, dict) else {}
 
 
 @dataclass
@@ -119,9 +130,31 @@ def mine(rundir: RunDir) -> list[str]:
 def view(rundir: RunDir) -> View:
     """Look at what there is."""
     home = directory(rundir)
-    entries = {str(entry["id"]): entry for entry in read_json(f"{home}/nodes.json").get("nodes", [])}
+    nodes = read_json(f"{home}/nodes.json").get("nodes", [])
+    entries = {entry["id"]: entry for entry in nodes if sound(entry)} if isinstance(nodes, list) else {}
     records = {id_: read_json(f"{rundir.guest(id_)}/launch.json") for id_ in mine(rundir)}
     return View(*said(rundir), entries, records)
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def sound(entry: object) -> bool:
+    """Tell whether an entry of the list is what `entry` makes; one that is not is as if it were not there."""
+    if not isinstance(entry, dict):
+        return False
+    kinds: dict[str, type] = dict.fromkeys(("id", "name", "kind", "home", "command"), str)
+    kinds.update(dict.fromkeys(("plugs", "network", "mounts", "files"), list))
+    rows = [(row, count) for key, count in (("plugs", 5), ("network", 2), ("mounts", 3), ("files", 2)) for row in _list(entry.get(key))]
+    devices = entry.get("devices", [])
+    return (
+        all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
+        and all(isinstance(row, list) and len(row) == count for row, count in rows)
+        and all(isinstance(plug[0], str) and isinstance(plug[2], str) and plug[2].count("/") > 2 for plug in entry["plugs"])
+        and isinstance(devices, list)
+        and all(isinstance(device, str) for device in devices)
+    )
 
 
 # What is wanted
@@ -206,7 +239,8 @@ def started(around: Around, nodes: Sequence[Node], pace: Pace, purge: bool, chec
     jobs = []
     for node in nodes:
         old = there.entries.get(node.guest.id) or {}
-        boot = int(old.get("boot") or there.records.get(node.guest.id, {}).get("boot") or 0)
+        boot = old.get("boot") or there.records.get(node.guest.id, {}).get("boot")
+        boot = boot if isinstance(boot, int) else 0
         job = Job(node, entry(around, node, hosts, boot))
         job.action, job.reason = compare(there, job.entry)
         if stale and job.action != "start":

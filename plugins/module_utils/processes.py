@@ -29,6 +29,7 @@ MARK = "BENITO_MARK"
 # What firmware and shells tell a terminal, which is not for people to read.
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_a-z])")
 SYSTEMD = "/run/systemd/system"
+LARGEST_PID = 1 << 31
 
 
 class ProcessError(HostError):
@@ -52,9 +53,12 @@ class Process:
     def from_record(cls, record: Mapping[str, Any] | None) -> Process | None:
         """Read a record; None when it is damaged, which means the process is not known to be ours."""
         try:
-            return cls(int(record["pid"]), int(record["started"]), str(record["boot"]), tuple(record["argv"])) if record else None
-        except (KeyError, TypeError, ValueError):
+            pid, started, boot, argv = (record[key] for key in ("pid", "started", "boot", "argv")) if record else (0, 0, "", [])
+        except (KeyError, TypeError):
             return None
+        numbers = type(pid) is int and type(started) is int and 0 < pid < LARGEST_PID
+        words = isinstance(boot, str) and isinstance(argv, (list, tuple)) and bool(argv) and all(isinstance(word, str) for word in argv)
+        return cls(pid, started, boot, tuple(argv)) if numbers and words else None
 
 
 def boot_id() -> str:

@@ -16,24 +16,40 @@ no path under a root of LONGEST_ROOT gets longer.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import hashlib
 import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from . import locks
 from .accounts import account
 from .errors import HostError
+from .untrusted import UntrustedError, read_object
 
 ROOT = "/var/lib/benito"
 ACCOUNT = "benito"
 # The service account passes through to what is its own, and sees nothing else.
 PASSAGE = 0o711
 LONGEST_ROOT, LONGEST_ID, LONGEST_PART = 30, 24, 20
+LARGEST_RECORD = 64 << 20
+# What fields of records are, whichever record it is.
+FIELDS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("name", "kind", "project", "experiment", "id", "node", "interface", "substrate", "remark", "reason"), str),
+    **dict.fromkeys(("tap", "config_key", "ssh_host_key", "start", "listen", "listing", "rules", "table", "table_name"), str),
+    **dict.fromkeys(("mark", "cable", "device", "disable_ipv6", "boot", "config", "digest"), (str, int)),
+    **dict.fromkeys(("process", "processes", "down", "disk", "claim", "cables", "before", "after", "watchdog", "parts"), dict),
+    **dict.fromkeys(("shares", "files", "addresses", "routes"), list),
+    **dict.fromkeys(("woken", "whole", "up", "promisc", "settled"), (bool, type(None))),
+    **dict.fromkeys(("pid", "left", "inside", "number", "memory", "turn", "since"), (int, float)),
+    "account": (str, list),
+    "plugs": (list, dict),
+    "nodes": (list, dict),
+    "wanted": (str, dict),
+}
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -95,28 +111,24 @@ class RunDir:
         for path in (self.root, self.path, f"{self.path}/switches", f"{self.path}/guests"):
             passage(path)
         if not owner:
+            remove(f"{self.path}/experiment.json")
             write_json(f"{self.path}/experiment.json", {"project": self.project, "experiment": self.experiment, "id": self.id})
 
     @contextlib.contextmanager
     def locked(self, patience: float = 30.0) -> Iterator[None]:
         """Hold the experiment's lock; RunDirError when another run holds it for longer than ``patience`` seconds."""
-        deadline = time.monotonic() + patience
+        what = f"another run is working on {self.project}/{self.experiment} on this host"
         while True:
             self.create()
             descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locks.acquire(descriptor, patience, what)
                 # A swap-out may have removed the directory between our open and our lock.
-                with contextlib.suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
-                        break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(descriptor)
-                    raise RunDirError(
-                        f"another run is working on {self.project}/{self.experiment} on this host; try again when it is done"
-                    ) from None
-                time.sleep(0.1)
+                if locks.is_at(descriptor, self.path):
+                    break
+            except locks.LockError as error:
+                os.close(descriptor)
+                raise RunDirError(str(error)) from None
             os.close(descriptor)
         try:
             yield
@@ -125,15 +137,21 @@ class RunDir:
 
 
 @contextlib.contextmanager
-def host_lock(root: str) -> Iterator[None]:
-    """Hold the lock on what all experiments of a host share; held for moments only."""
+def host_lock(root: str, patience: float = 120.0) -> Iterator[None]:
+    """Hold the lock on what all experiments of a host share; held for moments only. Raises LockError."""
     passage(root)
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        locks.acquire(descriptor, patience, f"another run is changing what all experiments of this host share, in {root}")
         yield
     finally:
         os.close(descriptor)
+
+
+def natural_id(project: str, experiment: str) -> str:
+    """Return the short name that the plan gives to an experiment, and so its directory."""
+    name = f"{project}.{experiment}"
+    return name if len(name) <= LONGEST_ID else f"{name[: LONGEST_ID - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def existing(root: str = ROOT) -> list[RunDir]:
@@ -149,7 +167,8 @@ def existing(root: str = ROOT) -> list[RunDir]:
 
 def passage(path: str) -> None:
     """Make a directory of root's, whatever the umask, that the service account may pass through."""
-    os.makedirs(path, exist_ok=True)
+    # Never readable by others, not for a moment: they could lock it for ever.
+    os.makedirs(path, PASSAGE, exist_ok=True)
     os.chmod(path, PASSAGE)
 
 
@@ -165,19 +184,23 @@ def part_id(value: object) -> str:
 
 def own_directory(path: str, name: str) -> None:
     """Make a directory that only the service account and root can enter."""
-    os.makedirs(path, exist_ok=True)
+    os.makedirs(path, 0o700, exist_ok=True)
     os.chown(path, account(name).pw_uid, account(name).pw_gid)
     os.chmod(path, 0o700)
 
 
 def read_json(path: str) -> dict[str, Any]:
-    """Read a record; an absent or damaged one is empty."""
+    """Read a record; an absent or damaged one is empty, and so is each field that has another type than records have there."""
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError):
+        content = read_object(path, LARGEST_RECORD)
+    except UntrustedError:
         return {}
-    return content if isinstance(content, dict) else {}
+    return {key: value for key, value in content.items() if isinstance(value, FIELDS.get(key, object)) and not _has_nul(value)}
+
+
+def _has_nul(value: object) -> bool:
+    """Tell whether a text can be no path, name or word of a command."""
+    return isinstance(value, str) and "\0" in value
 
 
 def write_json(path: str, content: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ FASTEST = (1 << 32) - 1
 REPORTED = {"loss": "Loss", "lostburst": "Lburst", "delay": "Delay", "dup": "Dup", "bandwidth": "Bandw", "chanbufsize": "Cap."}
 NUMBER = r"-?[0-9.]+(?:e[+-][0-9]+)?"
 REPORT = re.compile(rf"(?P<name>\S+) +L->R (?P<value>{NUMBER})\+(?P<plus>{NUMBER})[UN] ")
-WAITING = re.compile(r"Current Delay Queue size: +L->R (\d+)")
+WAITING = re.compile(r"Current Delay Queue size: +L->R ([0-9]{1,15})(?![0-9])")
 UNITS = {"capacity": " kb/s", "latency": " ms", "jitter": " ms"}
 
 
@@ -214,8 +214,8 @@ def _decimal(value: float) -> str:
 
 def running(rundir: RunDir, id_: str) -> dict[str, Process]:
     """Return the living halves of a shaper."""
-    recorded = read_json(record_path(rundir, id_)).get("processes")
-    found = {half: Process.from_record(recorded.get(half)) for half in HALVES} if isinstance(recorded, dict) else {}
+    recorded = read_json(record_path(rundir, id_)).get("processes", {})
+    found = {half: Process.from_record(recorded.get(half)) for half in HALVES}
     return {half: process for half, process in found.items() if process and alive(process)}
 
 
@@ -292,8 +292,11 @@ def state(rundir: RunDir, id_: str, ports: Mapping[str, Mapping[int, int]], down
 
 
 def _is_plugged(record: Mapping[str, Any], half: str, process: Process, ports: Mapping[str, Mapping[int, int]]) -> bool:
-    plug = record.get("plugs", {}).get(half)
-    return bool(plug) and ports.get(plug[0], {}).get(plug[1]) == process.pid
+    plugs = record.get("plugs")
+    plug = plugs.get(half) if isinstance(plugs, dict) else None
+    if not isinstance(plug, list) or [type(word) for word in plug] != [str, int]:
+        return False
+    return ports.get(plug[0], {}).get(plug[1]) == process.pid
 
 
 @dataclass(frozen=True)

@@ -307,7 +307,7 @@ def present(rundir: RunDir, server: Server | None, shares: Sequence[Share], chec
     A directory that is not there is left out, and its result says so: guests report what they cannot mount.
     """
     here = [share for share in shares if os.path.isdir(share.path)]
-    before = {str(old["name"]): old for old in record(rundir).get("shares", [])}
+    before = {name: old for old in record(rundir).get("shares", []) if (name := _name(old))}
     if not here or server is None:
         report = absent(rundir, check)
         return {**report, "shares": [*report["shares"], *(_missing(share) for share in shares)]}
@@ -336,6 +336,11 @@ def present(rundir: RunDir, server: Server | None, shares: Sequence[Share], chec
     return report
 
 
+def _name(recorded: object) -> str:
+    """Return the name of a share in the record; empty for what is none."""
+    return str(recorded.get("name", "")) if isinstance(recorded, dict) else ""
+
+
 def _missing(share: Share) -> dict[str, Any]:
     text = f"there is no directory {share.path} on this host: guests cannot mount {share.name}"
     return {"name": share.name, "changed": False, "action": "none", "reason": "", "missing": True, "msg": text}
@@ -344,7 +349,7 @@ def _missing(share: Share) -> dict[str, Any]:
 def absent(rundir: RunDir, check: bool) -> dict[str, Any]:
     """Export nothing any more."""
     found = os.path.isdir(home(rundir))
-    names = [str(old["name"]) for old in record(rundir).get("shares", [])]
+    names = [name for old in record(rundir).get("shares", []) if (name := _name(old))]
     report: dict[str, Any] = {
         "server": {
             "name": "server",

@@ -140,7 +140,7 @@ def save(qmp: Qmp) -> bytes:
         while piece := ours.recv(1 << 16):
             pieces.append(piece)
     deadline = time.monotonic() + 20
-    while (status := qmp.execute("query-migrate").get("status")) != "completed":
+    while (status := qmp.status("query-migrate")) != "completed":
         if status in ("failed", "cancelled") or time.monotonic() > deadline:
             raise TemplateError(f"its state cannot be saved: {status}")
         time.sleep(TICK)
@@ -160,7 +160,7 @@ def load(state: bytes, path: dict[str, str], process: Process) -> socket.socket:
                 qmp.execute("migrate-incoming", uri="fd:state")
                 ours.sendall(state)
             deadline = time.monotonic() + 20
-            while (status := qmp.execute("query-status")["status"]) == "inmigrate":
+            while (status := qmp.status("query-status")) == "inmigrate":
                 if time.monotonic() > deadline:
                     raise TemplateError("the state of its template does not load within 20 s")
                 time.sleep(TICK)

@@ -15,11 +15,16 @@ import json
 import os
 import signal
 import socket
+import stat
 import time
 from typing import Any
 
 # The supervisor at the other end waits for this line.
 CONNECTED = "benito: plugged in"
+# Seconds to wait for another connection that is just coming in.
+PATIENCE = 15.0
+# Bytes of a record that this account wrote; honest ones have a few hundred.
+LARGEST_RECORD = 1 << 16
 
 
 class Refused(Exception):
@@ -50,13 +55,24 @@ def boot() -> str:
         return file.read().strip()
 
 
+def read(path: str) -> bytes:
+    """Return a record that another program of this account wrote: no link is followed, no FIFO waited for. Raises OSError, ValueError."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        text = file.read(LARGEST_RECORD + 1) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+    if len(text) > LARGEST_RECORD:
+        raise ValueError(path)
+    return text
+
+
 def replace(path: str) -> int:
     """End the plug that the record at ``path`` names, if it is still that one, and return how many connections there were."""
     try:
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
+        record = json.loads(read(path))
         pid, when, connections = int(record["pid"]), int(record["started"]), int(record["connections"])
-    except (OSError, ValueError, KeyError, TypeError):
+        if not 0 < pid < 1 << 31:
+            return 0
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0
     if record.get("boot") == boot() and when and started(pid) == when:
         with contextlib.suppress(ProcessLookupError):
@@ -71,7 +87,15 @@ def register(home: str, asked: str) -> None:
     """Take the place of an earlier connection of the same cable, and write down who we are, which the plug will be."""
     path = f"{home}/io/gate-{asked}.json"
     lock = os.open(f"{home}/io/gate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Refused("another connection of this experiment holds the lock of its cables there") from None
+            time.sleep(0.05)
     record = {
         "pid": os.getpid(),
         "started": started(os.getpid()),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from . import (
 )
 from .errors import HostError
 from .processes import Process, end_slice, marked, stop
-from .rundir import RunDir, existing, mark_of, remove
+from .rundir import RunDir, existing, mark_of, natural_id, read_json, remove
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ class Remains:
 def find(project: str, experiment: str, root: str) -> Remains:
     """Look for everything of an experiment on this host."""
     mark = mark_of(project, experiment, root)
-    directories = tuple(d for d in existing(root) if (d.project, d.experiment) == (project, experiment))
+    directories = tuple(d for d in existing(root) if (d.project, d.experiment) == (project, experiment)) or _nameless(
+        project, experiment, root
+    )
     guests = tuple((d, name) for d in directories for name in guest_status.known(d))
     switches = tuple((d, name) for d in directories for name in vde.known(d))
     servers = tuple(d for d in directories if shares.running(d))
@@ -106,6 +109,13 @@ def find(project: str, experiment: str, root: str) -> Remains:
         nodes,
         traces,
     )
+
+
+def _nameless(project: str, experiment: str, root: str) -> tuple[RunDir, ...]:
+    """Return the directory that the experiment would have, if it is there and its record of whose it is was lost."""
+    found = RunDir(project, experiment, natural_id(project, experiment), root)
+    lost = os.path.isdir(f"{found.path}/guests") and not read_json(f"{found.path}/experiment.json")
+    return (found,) if lost else ()
 
 
 def sweep(remains: Remains, root: str) -> None:

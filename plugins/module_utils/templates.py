@@ -25,7 +25,9 @@ from typing import Any
 
 from . import disks
 from .digests import digests
+from .errors import HostError
 from .guest import Guest
+from .locks import acquire, is_at
 from .qemu import Machine, template_command
 from .rundir import PASSAGE, RunDir, passage, read_json, remove, write_file, write_json
 from .sleeping import DISK, MEMORY, STATE, make
@@ -40,6 +42,8 @@ MOST = 16
 SLACK, DISK_SLACK = 32, 256
 # For how long, in seconds, nobody tries again by himself to make one that could not be made.
 REMEMBERED = 24 * 3600
+# Seconds to wait for another run that makes the same template.
+PATIENCE = 900.0
 
 
 def checked(directory: str) -> str:
@@ -128,12 +132,17 @@ def drafting(directory: str, key: str) -> Iterator[str]:
     draft = f"{directory}/.{key}"
     while True:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(draft)
+            # Not for others to open: they could lock it for ever.
+            os.mkdir(draft, 0o700)
         try:
             descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             continue  # whoever was before us has just put it in its place
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            acquire(descriptor, PATIENCE, f"another run is making the template {key}")
+        except HostError:
+            os.close(descriptor)
+            raise
         if is_at(descriptor, draft):
             break
         os.close(descriptor)
@@ -162,13 +171,6 @@ def failed(directory: str, key: str) -> str:
                 return file.read()
         os.unlink(path)
     return ""
-
-
-def is_at(descriptor: int, path: str) -> bool:
-    """Tell whether a path leads to an open directory."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    return False
 
 
 def ensure(rundir: RunDir, directory: str, guest: Guest, machine: Machine, patience: float) -> Template:

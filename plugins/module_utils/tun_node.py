@@ -47,15 +47,17 @@ def admit(root: str) -> None:
 
 def restore(root: str) -> bool:
     """Give the node back as it was when no experiment is left. True when something was done."""
-    if not os.path.exists(_record(root)):
+    if not os.path.lexists(_record(root)):
         return False
     with host_lock(root):
         record = read_json(_record(root))
         if existing(root):
             return False
         # A node that somebody changed since, or that a boot made anew, is not ours to change.
-        if record and os.path.exists(NODE) and _facts() == record["after"]:
-            _set(record["before"])
+        before = record.get("before", {})
+        sound = [type(before.get(key)) for key in ("group", "mode")] == [int, int]
+        if sound and os.path.exists(NODE) and _facts() == record.get("after"):
+            _set(before)
         return remove(_record(root))
 
 

@@ -217,9 +217,9 @@ def give_back(root: str, name: str) -> None:
             others = [other for key, other in taken(root).items() if key != name and other.get("device") == device]
             if not record.get("up") and not others:
                 run(["ip", "link", "set", "dev", device, "down"])
-            for other in others:
+            for other in filter(lambda other: other.get("name"), others):
                 pass_on = {**other, "up": bool(other.get("up")) and bool(record.get("up"))}
-                write_json(_record(root, str(other["name"])), pass_on)
+                write_json(_record(root, str(other.get("name", ""))), pass_on)
             if record.get("whole"):
                 host_links.disable_ipv6(device, str(record.get("disable_ipv6") or "0"))
         remove(_record(root, name))

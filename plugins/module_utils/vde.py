@@ -25,7 +25,10 @@ PROGRAM = "vde_switch"
 AT_ONCE = 8
 PROMPT = b"\nvde$ "
 ENDPOINT = re.compile(r"-- endpoint ID \d+ module \S+ *prog *: (?P<description>.*)")
-PID = re.compile(r"\bpid=(\d+)")
+PORT = re.compile(r"Port ([0-9]{1,9})\b")
+PID = re.compile(r"\bpid=([0-9]{1,9})(?![0-9])")
+# Bytes of an answer: a switch with all its ports plugged in has less.
+LARGEST_ANSWER = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -141,13 +144,17 @@ def halt(rundir: RunDir, id_: str, around: Sequence[Process] | None = None) -> b
 
 
 def ask(path: str, question: str, patience: float = 3.0, prompt: bytes = PROMPT) -> str:
-    """Put one command to a management socket, a switch's or that of a program with another prompt, and return the answer."""
+    """Put one command to a management socket, a switch's or that of a program with another prompt, and return the answer.
+
+    Raises OSError, also when the answer is not whole after ``patience`` seconds.
+    """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(patience)
         _connect(connection, path)
-        _until(prompt, connection)
+        deadline = time.monotonic() + patience
+        _until(prompt, connection, deadline)
         connection.sendall(f"{question}\n".encode())
-        answer = _until(prompt, connection)
+        answer = _until(prompt, connection, deadline)
     return answer
 
 
@@ -163,9 +170,14 @@ def _connect(connection: socket.socket, path: str) -> None:
             time.sleep(0.01)
 
 
-def _until(prompt: bytes, connection: socket.socket) -> str:
-    heard = b""
+def _until(prompt: bytes, connection: socket.socket, deadline: float) -> str:
+    """Return what is said up to a prompt, within bounds: who speaks may have been taken over by a guest. Raises OSError."""
+    heard = bytearray()
     while not heard.endswith(prompt):
+        left = deadline - time.monotonic()
+        if left <= 0 or len(heard) > LARGEST_ANSWER:
+            raise TimeoutError("no end of its answer")
+        connection.settimeout(left)
         piece = connection.recv(65536)
         if not piece:
             break
@@ -182,8 +194,8 @@ def endpoints(rundir: RunDir, id_: str) -> dict[int, int]:
     plugged: dict[int, int] = {}
     port = 0
     for line in answer.splitlines():
-        if line.startswith("Port "):
-            port = int(line.split()[1])
+        if found := PORT.match(line):
+            port = int(found[1])
         found = ENDPOINT.search(line)
         pid = PID.search(found.group("description")) if found else None
         if pid:

@@ -35,7 +35,7 @@ def read(path: str) -> Any:
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise NoWay(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -141,6 +141,9 @@ def main(home: str, words: list[str]) -> NoReturn:
         code = go(home, words)
     except (NoWay, OSError) as failure:
         sys.stderr.write(f"enter: {failure}\n")
+        code = 255
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as damage:
+        sys.stderr.write(f"enter: the records of the nodes are damaged: {type(damage).__name__} {damage}\n")
         code = 255
     os._exit(code)
 

@@ -62,7 +62,7 @@ class Keeper:
         """Take the list over: what is in it as before is not touched."""
         try:
             self.wanted = Wanted.read(f"{self.home}/nodes.json")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             sys.stderr.write(f"nodes.json: {error}\n")
             sys.stderr.flush()
             return

@@ -18,8 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.benito.testbed.plugins.module_utils import qemu, vde
-from ansible_collections.benito.testbed.plugins.module_utils import rundir as module
+from ansible_collections.benito.testbed.plugins.module_utils import locks, qemu, vde
 from ansible_collections.benito.testbed.plugins.module_utils.guest import Guest
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import (
     LONGEST_ID,
@@ -213,7 +212,7 @@ def test_the_directory_is_removed_while_somebody_waits_for_the_lock(rundir: RunD
 
 
 def test_a_lock_on_a_directory_that_was_replaced_is_none(rundir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    flock, attempts = module.fcntl.flock, []
+    flock, attempts = locks.fcntl.flock, []
 
     def replace_under_the_lock(descriptor: int, how: int) -> None:
         flock(descriptor, how)
@@ -221,7 +220,7 @@ def test_a_lock_on_a_directory_that_was_replaced_is_none(rundir: RunDir, monkeyp
         if len(attempts) == 1:
             shutil.rmtree(rundir.path)
 
-    monkeypatch.setattr(module.fcntl, "flock", replace_under_the_lock)
+    monkeypatch.setattr(locks.fcntl, "flock", replace_under_the_lock)
     with rundir.locked(patience=0):
         assert len(attempts) == 2
         assert existing(rundir.root) == [rundir]
@@ -239,7 +238,7 @@ def test_a_record_is_written_whole_for_root_alone(root: str) -> None:
 def test_a_failed_write_leaves_the_old_record(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"{root}/record.json"
     write_json(path, {"old": True})
-    monkeypatch.setattr(module.os, "replace", lambda *dummy: (dummy for dummy in ()).throw(OSError("full")))
+    monkeypatch.setattr("os.replace", lambda *dummy: (dummy for dummy in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         write_json(path, {"new": True})
     assert read_json(path) == {"old": True}
