@@ -8,12 +8,13 @@ and each value within it.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
-import shutil
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from ansible_collections.benito.testbed.plugins.module_utils import (
 )
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.qmp import Qmp, QmpError
-from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, remove
+from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir, read_json, remove
 
 Run = Callable[[Callable[[], None]], None]
 DEEP = 100_000
@@ -65,24 +66,7 @@ CONTENTS: dict[str, Callable[[Path], object]] = {
     "directory": lambda path: (path.unlink(), path.mkdir(), (path / "x").touch()),
     "gone": lambda path: path.unlink(),
 }
-VALUES = (
-    None,
-    True,
-    -1,
-    10**30,
-    1.5,
-    float("1e300"),
-    "",
-    "x",
-    "\x1b[31m\0",
-    "../../../etc/passwd",
-    [],
-    [[]],
-    [None],
-    {},
-    {"x": {}},
-    [1, "2"],
-)
+VALUES = (None, True, 10**30, float("1e300"), "\x1b[31m\0", "../../../etc/passwd", [[]], {"x": {}}, [1, "2"])
 
 
 def nested(depth: int) -> Any:
@@ -274,51 +258,54 @@ def mutations(value: Any) -> Iterator[Any]:
             yield mutated
 
 
-@pytest.mark.parametrize("living", [False, True], ids=["dead", "living"])
-@pytest.mark.parametrize("name", FILES)
-def test_values(rundir: RunDir, tun: Path, monkeypatch: pytest.MonkeyPatch, name: str, living: bool) -> None:
-    """Programs of the host say nothing here, and no process is touched: there are thousands of cases."""
-    stopped: list[Any] = []
-    for module in vars(sweep).values():
-        for word, stand_in in {
+@pytest.fixture
+def silent(tun: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Let programs of the host say nothing, and touch no process: there are thousands of cases. Recorded processes live, or do not."""
+
+    def silence(living: bool) -> None:
+        stand_ins: dict[str, Callable[..., Any]] = {
             "run": lambda argv, *dummy: "[]" if "-json" in argv else "",
             "alive": lambda process: living and process is not None,
-            "marked": lambda mark, directory: iter(()),
-            "stop": lambda process, *dummy, **more: stopped.append(process) or True,
+            "marked": lambda *dummy: iter(()),
+            "stop": lambda process, *dummy, **more: process is not None,
             "end_slice": lambda mark: None,
             "look": lambda pid: None,
-        }.items():
-            if hasattr(module, word) and getattr(module, "__name__", "").rpartition(".")[2] not in ("sleeping", ""):
-                monkeypatch.setattr(module, word, stand_in)
-    for word, stand_in in (
-        ("marked", lambda mark, directory: iter(())),
-        ("stop", lambda process, **more: True),
-        ("end_slice", lambda mark: None),
-    ):
-        monkeypatch.setattr(sweep, word, stand_in)
-    for module in (guest_status, link_changes, process_nodes):
-        monkeypatch.setattr(module, "alive", lambda process: living and process is not None, raising=False)
-    monkeypatch.setattr(control_net, "FORWARDING", str(tun))
-    monkeypatch.setattr(control_bridge, "_batch", lambda lines, force=False: None)
-    monkeypatch.setattr(control_bridge, "captured", lambda interface: {"interface": interface, "addresses": [], "routes": [], "mtu": 1})
-    sound = furnish(rundir, name)[name]
-    for mutated in mutations(sound):
-        Path(rundir.path, name).parent.mkdir(parents=True, exist_ok=True)
-        Path(rundir.path, name).write_text(json.dumps(mutated))
+        }
+        for module in (sweep, guest_status, link_changes, process_nodes, *vars(sweep).values()):
+            for word, stand_in in stand_ins.items():
+                if hasattr(module, word) and str(getattr(module, "__name__", "")).startswith("ansible_collections"):
+                    monkeypatch.setattr(module, word, stand_in)
+        monkeypatch.setattr(control_net, "FORWARDING", str(tun))
+        monkeypatch.setattr(control_bridge, "_batch", lambda lines, force=False: None)
+        monkeypatch.setattr(control_bridge, "captured", lambda interface: {"interface": interface, "addresses": [], "routes": [], "mtu": 1})
+        monkeypatch.setattr(
+            process_nodes, "said", lambda there: (object(), read_json(f"{there.path}/nodes/state.json")) if living else (None, {})
+        )
+
+    return silence
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_values(rundir: RunDir, silent: Callable[[bool], None], name: str) -> None:
+    silent(True)
+    path = Path(rundir.path, name)
+    failures = []
+    for mutated in mutations(furnish(rundir, name)[name]):
+        path.write_text(json.dumps(mutated))
         try:
             look(rundir)
             remains = sweep.find("lab", "demo", rundir.root)
             assert all(isinstance(line, str) for line in remains.lines())
+            if name.startswith(".."):
+                # An interface that does not get back what its record says is an error with a message; here none gets anything.
+                with contextlib.suppress(HostError) if name == BRIDGED else contextlib.nullcontext():
+                    sweep.sweep(remains, rundir.root)
         except BaseException as error:
-            raise AssertionError(f"{name}: {json.dumps(mutated)}") from error
-        if name.startswith("..") or name == "experiment.json":
-            try:
-                sweep.sweep(remains, rundir.root)
-            except BaseException as error:
-                raise AssertionError(f"{name}: {json.dumps(mutated)}") from error
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            failures.append(f"{place.name}:{place.lineno} {error!r}: {json.dumps(mutated)}")
+        if name.startswith(".."):
             furnish(rundir, name)
-    shutil.rmtree(rundir.path, ignore_errors=True)
-    assert None not in stopped
+    assert failures == []
 
 
 class Speaker(threading.Thread):
