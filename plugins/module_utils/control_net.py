@@ -323,10 +323,10 @@ def delete_table(name: str) -> None:
 def restore_forwarding(root: str) -> bool:
     """Give the host its forwarding setting back when no experiment is left. True when something was done."""
     remembered = f"{root}/ip_forward"
-    if not os.path.exists(remembered):
+    if not os.path.lexists(remembered):
         return False
     with host_lock(root):
-        if existing(root) or not os.path.exists(remembered):
+        if existing(root) or not os.path.lexists(remembered):
             return False
         with contextlib.suppress(UntrustedError):
             _set_forwarding("1" if read_bytes(remembered).strip() == b"1" else "0")

@@ -21,7 +21,7 @@ from . import disks, host_links, qemu
 from .boot_state import read
 from .errors import HostError
 from .guest import Guest
-from .guest_status import describe, diagnose, known, panic, plugged, unplugged
+from .guest_status import describe, diagnose, install_console, known, panic, plugged, unplugged
 from .lifecycle import Surroundings, archive, discard, halt, launch, mark_stopped, mark_woken, never_woken, process_of, reconfigure, wake
 from .options import remove_each
 from .processes import Process, ProcessError
@@ -121,6 +121,7 @@ def started(around: Surroundings, guests: Sequence[Guest], pace: Pace, check: bo
     if check:
         return [result(around.rundir, job, ports) for job in jobs]
     refuse_too_much(jobs)
+    install_console(around.rundir)
     ended = [job for job in jobs if job.process and (restart or (job.action == "start" and keeps_files(around.rundir, job)))]
     with ThreadPoolExecutor(pace.window) as pool:
         list(pool.map(lambda job: halt(around.rundir, job.guest.id, pace.stop_timeout), ended))
