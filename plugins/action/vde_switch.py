@@ -7,9 +7,10 @@ All modules of this collection that work on hosts are run by this plugin, see ``
 
 from __future__ import annotations
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.benito.testbed.plugins.plugin_utils.host_output import clean, words
+from ansible_collections.benito.testbed.plugins.plugin_utils.host_output import LONGEST_JUNK, clean, words
 
 
 class HostAction(ActionBase):
@@ -19,7 +20,11 @@ class HostAction(ActionBase):
 
     def _low_level_execute_command(self, *arguments, **options):
         """Run a command on the host, and clean its output."""
-        result = super()._low_level_execute_command(*arguments, **options)
+        try:
+            result = super()._low_level_execute_command(*arguments, **options)
+        except AnsibleConnectionFailure as error:
+            # Its text is what the other end printed: a machine may say that it cannot be reached.
+            raise AnsibleConnectionFailure(words(str(error)[:LONGEST_JUNK])) from None
         for name, cleaned in (("stdout", clean), ("stderr", words)):
             if isinstance(result.get(name), str):
                 result[name] = cleaned(result[name])

@@ -403,6 +403,7 @@ _PLUGIN_LINE = re.compile(rb"^plugin\s*:\s*[\"']?benito\.testbed\.topdl\b", re.M
 _MOST_WARNINGS = 20
 # What Ansible reads beside each source of an inventory.
 _ADJACENT = ("group_vars", "host_vars")
+_LARGEST_WRAPPER = 4 * 1024 * 1024  # bytes; YAML takes a second for each megabyte
 # What is the same for all hosts is kept once, with the first pnode: a variable of all hosts is written out for each of them. Vnodes are
 # many, and seldom ask; others have all at hand but what is long.
 _BENITO = "{{{{ hostvars['{keeper}'].benito }}}}"
@@ -505,6 +506,8 @@ class InventoryModule(BaseInventoryPlugin):
 
     def _wrapped(self, path: str) -> tuple[str, dict[str, object]]:
         """Return the topology a wrapper names, and the settings it makes."""
+        if os.path.getsize(path) > _LARGEST_WRAPPER:
+            raise TopologyError(f"a wrapper has at most {_LARGEST_WRAPPER // 1024 // 1024} MB")
         config = self.loader.load_from_file(path, cache="none")
         if not isinstance(config, Mapping):
             raise TopologyError("a wrapper must be a mapping of options")

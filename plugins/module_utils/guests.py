@@ -22,7 +22,7 @@ from .boot_state import read
 from .control_net import check_in_force
 from .errors import HostError
 from .guest import Guest
-from .guest_status import describe, diagnose, known, panic, plugged, unplugged
+from .guest_status import describe, diagnose, install_console, known, panic, plugged, unplugged
 from .lifecycle import Surroundings, archive, discard, halt, launch, mark_stopped, mark_woken, never_woken, process_of, reconfigure, wake
 from .options import remove_each
 from .processes import Process, ProcessError
@@ -124,6 +124,7 @@ def started(around: Surroundings, guests: Sequence[Guest], pace: Pace, check: bo
     if around.control:
         check_in_force(around.rundir, [job.guest for job in jobs if job.action in ("start", "reattach")])
     refuse_too_much(jobs)
+    install_console(around.rundir)
     ended = [job for job in jobs if job.process and (restart or (job.action == "start" and keeps_files(around.rundir, job)))]
     with ThreadPoolExecutor(pace.window) as pool:
         list(pool.map(lambda job: halt(around.rundir, job.guest.id, pace.stop_timeout), ended))

@@ -61,7 +61,7 @@ def forward(root: str) -> None:
 
 def restore(root: str) -> bool:
     """Give the host its settings back when no experiment is left. True when something was done."""
-    if not (os.path.exists(f"{root}/forwarding.json") or os.path.exists(f"{root}/ip_forward")):
+    if not (os.path.lexists(f"{root}/forwarding.json") or os.path.lexists(f"{root}/ip_forward")):
         return False
     with host_lock(root):
         if existing(root):

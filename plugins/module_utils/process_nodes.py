@@ -19,7 +19,7 @@ from . import host_forwarding, host_links, hosts_block, physical_nodes, process_
 from .accounts import account
 from .errors import HostError
 from .guest import Guest, GuestError
-from .guest_status import known
+from .guest_status import install_console, known
 from .node_programs.node import differs, key_of
 from .node_supervisor import KINDS, PHYSICAL, PROCESS, Pace, changed_at, current, directory, halt, let_go, public_key, said, serve, wait
 from .processes import Process, tail
@@ -288,6 +288,7 @@ def _prepare(around: Around, jobs: Sequence[Job], hosts: process_files.Hosts) ->
     """Write the files that the nodes of a batch have of their own."""
     rundir, owner = around.rundir, account(around.account)
     passage(directory(rundir))
+    install_console(rundir)
     process_files.settle(f"{directory(rundir)}/empty", b"")
     hosts.write()
     for job in [job for job in jobs if not job.failure]:

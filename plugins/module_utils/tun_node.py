@@ -50,7 +50,7 @@ def admit(root: str) -> None:
 
 def restore(root: str) -> bool:
     """Give the node back as it was when no experiment is left. True when something was done."""
-    if not os.path.exists(_record(root)):
+    if not os.path.lexists(_record(root)):
         return False
     with host_lock(root):
         record = read_json(_record(root))

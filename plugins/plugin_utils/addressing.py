@@ -295,7 +295,14 @@ def _hosts(link: Link, network: Network, first: int, previous: PreviousAddresses
     free = _free(network, first, used)
     for member in open_members:
         if (member.node, member.name) not in found:
-            found[member.node, member.name] = next(free)
+            number = next(free, None)
+            if number is None:
+                raise TopologyError(
+                    f"network {network} of substrate {link.name} has no address left for {member.node}: it has {len(link.members)} "
+                    "interfaces, which need a shorter netmask",
+                    link.where,
+                )
+            found[member.node, member.name] = number
     return found
 
 

@@ -30,6 +30,7 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.settings import SET
 from ansible_collections.benito.testbed.plugins.plugin_utils.trust import json_text
 from ansible_collections.benito.testbed.plugins.plugin_utils.views import placement_table, topology_graph
 
+from .structures import structure
 from .target import Target, loaded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,12 @@ def _plan(data: bytes, name: str = "x.topdl", overrides: dict[str, Any] | None =
     path = _directory() / name
     path.write_bytes(data)
     _use(make_plan(str(path), {"state_dir": str(_directory() / "state"), **(overrides or {})}, pool=pool or {}))
+
+
+def _structure(data: bytes) -> None:
+    """Plan a topology made by chance."""
+    text, overrides, pool = structure(data)
+    _plan(text, overrides=overrides, pool=pool)
 
 
 def _run_ns(data: bytes) -> None:
@@ -248,6 +255,7 @@ def targets() -> list[Target]:
     return [
         Target("topdl", _read_topdl, (*topologies, *_ODD_XML), refused, words, "xml", 15),
         Target("plan", _plan, topologies, refused, words, "xml", 6),
+        Target("structures", _structure, (b"1", b"22"), refused, (), "bytes", 15),
         Target("ns-statements", _statements, tuple(_recorded(text.decode()) for text in programs), refused, statements, "words", 20),
         Target(
             "ns", _run_ns, programs, refused, (*commands, *statements, "catch", "while 1 {}", "proc", "info frame", "rename"), "words", 1

@@ -34,6 +34,7 @@ TOPOLOGY = """<experiment><version>1.0</version><substrates><name>lan</name></su
 SSH = """#!/bin/sh
 for command; do :; done
 case $* in *-O\\ *|*-V*) exit 0 ;; esac
+case $* in *\\ m.invalid\\ *) if [ -e "$HOME/refused" ]; then cat "$HOME/refused" >&2; exit 255; fi ;; esac
 exec /bin/sh -c "$command"
 """
 INTERPRETER = """#!{python} -I
@@ -206,3 +207,15 @@ def test_facts_of_a_carrier_are_no_variables(honest: tuple[Stage, dict[str, str]
     code, out = stage.play("swapin", lying, {"ANSIBLE_INJECT_FACT_VARS": "true"})
     assert code != 0 and "inject_facts_as_vars" in out, out
     assert stage.files() == before
+
+
+@pytest.mark.parametrize("playbook", ["swapin", "status"])
+def test_a_carrier_says_that_it_cannot_be_reached(honest: tuple[Stage, dict[str, str]], playbook: str) -> None:
+    """With exit status 255 its shell is ssh to Ansible, which prints what it says as the cause."""
+    stage, dummy = honest
+    (stage.home / "refused").write_text(ESCAPES)
+    code, out = stage.play(playbook, HONEST, {})
+    (stage.home / "refused").unlink()
+    check_terminal(out)
+    assert (code != 0) == (playbook == "swapin"), out
+    assert "?]0;owned??[31m" in out

@@ -93,16 +93,16 @@ def _statement(record: bytes, name: str) -> Statement:
 def _run(tclsh: str, text: str, seconds: int, *mode: str) -> tuple[bytes, str]:
     """Return what the sandbox wrote, and what brought it down; empty when nothing did."""
     command = ["/bin/sh", "-c", _LIMITS, "sh", str(seconds), tclsh, _SANDBOX, str(seconds), str(OUTPUT), *mode]
-    with tempfile.TemporaryFile() as file:
-        file.write(text.encode("utf-8", "replace"))
-        file.flush()
-        file.seek(0)
-        try:
+    try:
+        # The sandbox puts parts of the file there: see run_file.
+        with tempfile.TemporaryFile() as file:
+            file.write(text.encode("utf-8", "replace"))
+            file.seek(0)
             done = subprocess.run(command, stdin=file, capture_output=True, timeout=PATIENCE, env={}, cwd="/", check=False)
-        except subprocess.TimeoutExpired as error:
-            return error.stdout or b"", f"the file runs for more than {PATIENCE} seconds on the clock: is this machine very busy?"
-        except OSError as error:
-            return b"", f"tclsh cannot be started: {error.strerror}"
+    except subprocess.TimeoutExpired as error:
+        return error.stdout or b"", f"the file runs for more than {PATIENCE} seconds on the clock: is this machine very busy?"
+    except OSError as error:
+        return b"", f"tclsh cannot be started: {error.strerror}"
     if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return done.stdout, _PLAINER["time limit exceeded"]
     if b"unable to alloc" in done.stderr or b"unable to realloc" in done.stderr:

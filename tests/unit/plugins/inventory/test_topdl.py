@@ -244,6 +244,7 @@ def test_hosts_beyond_this_one(read):
             experiment(attributes="<attribute><attribute>benito:size</attribute><value>no</value></attribute>"),
             "benito:size is 'no'",
         ),
+        ("w.yml", f"plugin: benito.testbed.topdl\n#{' ' * 5_000_000}\n", "a wrapper has at most 4 MB"),
         ("w.yml", "plugin: benito.testbed.topdl\n", r"w\.yml: a wrapper must name its topology"),
         ("w.yml", "plugin: benito.testbed.topdl\ntopology: y.topdl\n", "y.topdl"),
         ("w.yml", "plugin: benito.testbed.topdl\ntopology: y.topdl\npackin: 3\n", "no such|cannot be read|packin"),

@@ -18,7 +18,7 @@ from ansible.utils.plugin_docs import add_fragments
 PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
 MODULES = sorted(path.stem for path in (PLUGINS / "modules").glob("*.py") if path.stem != "__init__")
 # Their options are read by an action on the controller.
-ACTIONS = {"show", "state_files"}
+ACTIONS = {"ask", "show", "state_files"}
 PACKAGE = "ansible_collections.benito.testbed.plugins"
 
 
@@ -100,8 +100,9 @@ def test_the_options_of_an_action_are_those_that_are_documented(name: str) -> No
 
 
 def test_an_action_checks_its_options_as_they_are_documented() -> None:
-    spec = importlib.import_module(f"{PACKAGE}.action.state_files").OPTIONS
-    assert specified(spec) == documented(documentation("state_files")["options"])
+    for name in ("ask", "state_files"):
+        spec = importlib.import_module(f"{PACKAGE}.action.{name}").OPTIONS
+        assert specified(spec) == documented(documentation(name)["options"])
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -22,7 +22,9 @@ from ansible_collections.benito.testbed.plugins.plugin_utils.plan import make_pl
 from ansible_collections.benito.testbed.plugins.plugin_utils.formats.source import read_topology
 try:
     if sys.argv[2] == "plan":
-        make_plan(sys.argv[1], {"state_dir": sys.argv[1] + ".state"})
+        plan = make_plan(sys.argv[1], {"state_dir": sys.argv[1] + ".state"})
+        for pnode in plan.pnodes:
+            plan.document(pnode)
     else:
         dummy, notices = read_topology(sys.argv[1])
         print("read,", len(notices), "notices")
@@ -73,9 +75,10 @@ COSTLY = {
     "the text of <name> has more than 1048576 characters": lambda: experiment(f"<substrates><name>{'a' * 4_000_000}</name></substrates>"),
     "comment has more than 1 MB": lambda: experiment(f"<!--{'-a' * 2_000_000}-->"),
     "read, 1001 notices": lambda: experiment("".join(f"<elements><other><q{n}/></other></elements>" for n in range(90_000))),
-    "on substrate 'sub-1x', which does not exist: did you mean sub-": lambda: experiment(
-        *(f"<substrates><name>sub-{number}</name></substrates>" for number in range(100_000)),
-        node("a", "<interface><substrate>sub-1x</substrate></interface>"),
+    # Names that are all alike: to compare two of them takes milliseconds.
+    "which does not exist: did you mean ": lambda: experiment(
+        *(f"<substrates><name>{f'{number:017b}' * 3}</name></substrates>" for number in range(100_000)),
+        node("a", f"<interface><substrate>{'01' * 26}</substrate></interface>"),
     ),
     "more than 100000 nodes": lambda: experiment(*(node(f"n{number}") for number in range(100_001))),
 }
@@ -93,16 +96,18 @@ def test_costly_topdl(tmp_path, said):
     [
         (
             "guesses",
-            experiment(node("a"), *(f"<attribute><attribute>benito:pack{n}</attribute><value/></attribute>" for n in range(60_000))),
+            experiment(
+                node("a"), *(f"<attribute><attribute>benito:control_add{n}</attribute><value/></attribute>" for n in range(150_000))
+            ),
         ),
         (
             "servers",
             experiment(
-                *(f"<substrates><name>s{n}</name></substrates>" for n in range(4_000)),
+                *(f"<substrates><name>s{n}</name></substrates>" for n in range(10_000)),
                 *(
-                    f"<elements><computer><name>n{n}</name><interface><substrate>s{n % 4_000}</substrate><attribute><attribute>benito:dhcp"
-                    f"</attribute><value>{'server' if n < 4_000 else 'client'}</value></attribute></interface></computer></elements>"
-                    for n in range(8_000)
+                    f"<elements><computer><name>n{n}</name><interface><substrate>s{n % 10_000}</substrate><attribute><attribute>benito:dhcp"
+                    f"</attribute><value>{'server' if n < 10_000 else 'client'}</value></attribute></interface></computer></elements>"
+                    for n in range(20_000)
                 ),
             ),
         ),
@@ -125,7 +130,7 @@ HUB = NS + "set h [$ns node]\n"
         (NS + "".join(f"set n({n}) [$ns node]\n" for n in range(40_000)) + "$ns run\n", "read, 0 notices"),
         # Each statement looks for one of the hub's links.
         (
-            HUB + "for {set i 0} {$i < 8000} {incr i} {set n($i) [$ns node]; set l($i) [$ns duplex-link $h $n($i) 1Mb 0 DropTail]; "
+            HUB + "for {set i 0} {$i < 20000} {incr i} {set n($i) [$ns node]; set l($i) [$ns duplex-link $h $n($i) 1Mb 0 DropTail]; "
             "tb-set-ip-link $h $l($i) 10.0.0.1; tb-set-ip-interface $h $n($i) 10.0.0.1}\n$ns run\n",
             "read, 0 notices",
         ),
