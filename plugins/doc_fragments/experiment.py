@@ -45,7 +45,7 @@ options:
             type: str
             required: true
           fingerprint:
-            description: Fingerprint of the experiment's SSH key, C(SHA256:...). The holder of the key is the owner.
+            description: Fingerprint of the experiment's SSH key, C(SHA256:...). Its holder is the owner; without a key there is none.
             type: str
             default: ""
       take_over:

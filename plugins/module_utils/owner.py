@@ -93,11 +93,14 @@ def check_owner(name: str, recorded: Owner | None, own: Owner | None, take_over:
 
 
 def claimed(record: Mapping[str, Any], own: Owner | None) -> dict[str, Any]:
-    """Return the record with ``own`` as the owner; the time stays where the key does. Raises OwnerError for an owner without a key."""
-    if own is None:
+    """Return the record with ``own`` as the owner; the time stays where the key does.
+
+    A caller without a key gets an experiment without an owner, and cannot take over: OwnerError.
+    """
+    recorded = Owner.from_record(record)
+    if own is None or not (own.fingerprint or recorded):
         return dict(record)
     if not own.fingerprint:
-        raise OwnerError("the experiment has no SSH key on the controller, by which its owner is known: the playbook swapin makes one")
-    recorded = Owner.from_record(record)
+        raise OwnerError("only an owner with an SSH key can take an experiment over: the playbook swapin makes one")
     since = recorded.since if recorded and own.holds(recorded) else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return {**record, "owner": {**own.document(), "since": since}}

@@ -86,10 +86,17 @@ def test_of_two_that_come_at_the_same_time_one_is_the_owner(root: str) -> None:
         pass
 
 
-def test_an_owner_without_a_key_is_none(root: str) -> None:
-    with pytest.raises(OwnerError, match="has no SSH key"):
-        directory(root, {**ANN, "fingerprint": ""}).create()
-    assert not os.path.exists(f"{root}/lab.demo")
+def test_a_caller_without_a_key_is_no_owner(root: str) -> None:
+    """Playbooks of one's own that keep no state directory have none."""
+    keyless = {**ANN, "fingerprint": ""}
+    directory(root, keyless).create()
+    assert directory(root, None).recorded_owner is None
+    directory(root, BOB).create()
+    with pytest.raises(OwnerError, match="belongs to bob"):
+        directory(root, keyless).create()
+    with pytest.raises(OwnerError, match="only an owner with an SSH key"):
+        directory(root, keyless, take_over=True).create()
+    assert recorded(directory(root, None)).user == "bob"
 
 
 @pytest.mark.parametrize(
