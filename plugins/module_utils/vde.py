@@ -124,10 +124,14 @@ def start(rundir: RunDir, switch: Switch, around: Sequence[Process] | None = Non
     """Start a switch in place of whatever is left of an earlier one. Raises ProcessError. For ``around`` see `halt`."""
     # Asked first: what is there may say that it is to stay as it was.
     ids = service(rundir)
-    halt(rundir, switch.id, around)
     home = rundir.switch(switch.id)
+    visitors = None
+    with contextlib.suppress(FileNotFoundError):
+        # Cables of the switch before come back to this one by themselves.
+        visitors = os.stat(f"{home}/io").st_gid
+    halt(rundir, switch.id, around)
     passage(home)
-    own_directory(f"{home}/io", ids)
+    own_directory(f"{home}/io", ids, visitors if visitors == account(ACCOUNT).pw_gid != ids.gid else None)
     process = spawn(command(rundir, switch), mark=rundir.mark, log=f"{home}/switch.log", user=ids, unit="benito-switch", console=True)
     deadline = time.monotonic() + 5
     while not (os.path.exists(f"{home}/io/ctl/ctl") and os.path.exists(f"{home}/io/mgmt")):

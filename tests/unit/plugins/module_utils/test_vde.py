@@ -73,6 +73,9 @@ def test_it_is_the_service_accounts(rundir: RunDir, account: str, root_user: Non
     # Cables come in as the account.
     vde.let_cables_in(rundir, {"lan0"})
     assert (os.stat(home).st_mode & 0o777, os.stat(home).st_gid) == (0o710, pwd.getpwnam(account).pw_gid)
+    # Those of a switch that is started anew find it again.
+    start(rundir, LAN)
+    assert (os.stat(home).st_mode & 0o777, os.stat(home).st_gid) == (0o710, pwd.getpwnam(account).pw_gid)
     vde.let_cables_in(rundir, {"another"})
     assert (os.stat(home).st_mode & 0o777, os.stat(home).st_gid) == (0o700, owner)
     # It exists a moment before it is closed to others as well.
