@@ -33,6 +33,11 @@ class IdRange:
         """The id that machines and switches of the experiment run as."""
         return self.node_first + 0x10000
 
+    @property
+    def owner(self) -> int:
+        """The id that the user namespaces of process nodes belong to. No program runs as it."""
+        return self.service + 1
+
 
 def id_range(rundir: RunDir) -> IdRange:
     """Return the range of an experiment, chosen when it has none yet; its directory must exist. Raises HostError when none is free."""

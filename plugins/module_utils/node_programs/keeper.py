@@ -8,7 +8,7 @@ It is copied into the experiment's directory and runs as root: ``python3 -I -B .
 
 A node is a set of namespaces that this process holds by open descriptors, and nothing else: no process, no mount on the host. All
 nodes share one pid namespace, whose init ends with the supervisor by the kernel's hand, and takes with it whatever runs in any node. Who
-is root in a node is an unprivileged account outside, with all rights over the node's network and none over the host. A node that is
+is root in a node is an id of the experiment's own outside, with all rights over the node's network and none over the host. A node that is
 ``physical`` is in the host's own network: it has TAPs there, and a mount namespace for its start command.
 """
 
@@ -39,11 +39,11 @@ GRACE = 2.0
 
 
 class Keeper:
-    """All process nodes of the experiment on this host. ``limit`` is how many files a process may open that is not the supervisor."""
+    """All process nodes of the experiment on this host."""
 
-    def __init__(self, home: str, limit: tuple[int, int]) -> None:
+    def __init__(self, home: str) -> None:
         self.home = home
-        self.wanted = Wanted("", {}, [0, 0, 0], [0, 0], {})
+        self.wanted = Wanted("", {}, [0, 0], {}, [], [0, 0], {})
         self.nodes: dict[str, Node] = {}
         # Those that are wanted in place of one that is still ending, or that wait for their turn.
         self.waiting: dict[str, dict[str, Any]] = {}
@@ -53,7 +53,7 @@ class Keeper:
         self.state = State(f"{home}/state.json")
         self.selector = selectors.DefaultSelector()
         self.children = Children(self.selector, self.state.changed)
-        self.commands = Commands(self.children, limit, self.state.changed)
+        self.commands = Commands(self.children, self.state.changed)
         self.wiring = Wiring(home, self.nodes, self.children, self.selector, self.state.changed)
 
     # What is wanted
@@ -99,7 +99,7 @@ class Keeper:
         node = Node(entry)
         self.nodes[entry["id"]] = node
         try:
-            self.children.work(node, lambda channel: build(entry, self.wanted.account, channel), lambda fault: self.made(node, fault))
+            self.children.work(node, lambda channel: build(entry, self.wanted, channel), lambda fault: self.made(node, fault))
         except OSError as error:
             node.state, node.error = "failed", str(error)
             self.state.changed()
@@ -239,8 +239,8 @@ class Keeper:
 
 def main(home: str, words: list[str]) -> int:
     """Run the supervisor."""
-    # Some descriptors for each node and interface: as many as the host allows. Start commands get what was usual.
+    # Some descriptors for each node and interface: as many as the host allows.
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
-    Keeper(home, limit).run()
+    Keeper(home).run()
     return 0
