@@ -73,7 +73,7 @@ class Around:
     hosts: Sequence[Sequence[object]] = ()
     authorized_keys: str = ""
     shares: Sequence[tuple[str, str, bool]] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass

@@ -18,8 +18,7 @@ description:
   - A node that is as wanted is left alone. One whose interfaces changed is made anew, one whose addresses, routes or names changed is
     changed while it runs; a changed start command is run at the next boot of the node.
   - All nodes are kept by one process of the host's root, the supervisor, and plugged in by another one of the account C(benito).
-    A node has no process of its own but its start command. Who is root in a node is an id outside of it that the experiment alone has on this
-    host.
+    A node has no process of its own but its start command. Root in a node is, outside of it, an id that only this experiment has.
 extends_documentation_fragment:
   - benito.testbed.experiment
   - benito.testbed.experiment.document

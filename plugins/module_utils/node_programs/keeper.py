@@ -27,7 +27,8 @@ from typing import Any
 from .children import Children
 from .commands import Commands
 from .inhabitants import inhabitants
-from .making import alter, build
+from .making import alter, build, prepare
+from .mounts import layout
 from .node import Node, Wanted, differs, key_of
 from .state import PAUSE, State
 from .wiring import Wiring
@@ -48,6 +49,8 @@ class Keeper:
         # Those that are wanted in place of one that is still ending, or that wait for their turn.
         self.waiting: dict[str, dict[str, Any]] = {}
         self.ending: list[Node] = []
+        # By what decides them.
+        self.mounts: dict[tuple[str, ...], int] = {}
         self.scanned = 0.0
         self.news = self.stop = False
         self.state = State(f"{home}/state.json")
@@ -67,6 +70,7 @@ class Keeper:
             sys.stderr.flush()
             return
         self.wiring.user = self.wanted.plug_user
+        self.forget_mounts()
         self.waiting, entries = {}, self.wanted.entries
         for id_, node in list(self.nodes.items()):
             entry = entries.get(id_)
@@ -99,10 +103,24 @@ class Keeper:
         node = Node(entry)
         self.nodes[entry["id"]] = node
         try:
-            self.children.work(node, lambda channel: build(entry, self.wanted, channel), lambda fault: self.made(node, fault))
+            prepared = self.prepared(entry)
+            self.children.work(node, lambda channel: build(entry, self.wanted, prepared, channel), lambda fault: self.made(node, fault))
         except OSError as error:
             node.state, node.error = "failed", str(error)
             self.state.changed()
+
+    def prepared(self, entry: dict[str, Any]) -> int:
+        """Return the mounts that a node begins with, a descriptor. Raises OSError."""
+        key = layout(entry)
+        if key not in self.mounts:
+            self.mounts[key] = self.children.ask(lambda channel: prepare(entry, self.wanted.covered, channel))
+        return self.mounts[key]
+
+    def forget_mounts(self) -> None:
+        """Let go of mounts that nodes began with: what comes next shall see the host as it is then."""
+        for handle in self.mounts.values():
+            os.close(handle)
+        self.mounts.clear()
 
     def made(self, node: Node, fault: str) -> None:
         """Go on with a node whose namespaces and network are there, or are not."""

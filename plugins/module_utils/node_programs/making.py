@@ -110,13 +110,20 @@ def run_ip(lines: Sequence[str], output: int) -> NoReturn:
     os.execvpe("ip", ["ip", "-force", "-batch", "-"], ENVIRONMENT)  # noqa: S606
 
 
-def build(entry: dict[str, Any], wanted: Wanted, channel: socket.socket) -> NoReturn:
+def prepare(entry: dict[str, Any], covered: Sequence[str], channel: socket.socket) -> None:
+    """Make the mounts that a node begins with, in a child, and hand them to the supervisor."""
+    call("unshare", CLONE_NEWNS)
+    kind, *places = mounts.layout(entry)
+    mounts.prepare(kind, places, covered)
+    socket.send_fds(channel, [b"+"], [os.open("/proc/self/ns/mnt", os.O_RDONLY)])
+
+
+def build(entry: dict[str, Any], wanted: Wanted, prepared: int, channel: socket.socket) -> NoReturn:
     """Make a node, in a child: hand its namespaces and TAPs to the supervisor, and set up its network."""
     host = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    call("unshare", CLONE_NEWNS)
-    mounts.mount("none", "/", flags=mounts.MS_REC | mounts.MS_SLAVE)
     sources = mounts.sources(entry)
-    mounts.mount("proc", "/proc", "proc", mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC, "hidepid=2")
+    call("setns", prepared, CLONE_NEWNS)
+    call("unshare", CLONE_NEWNS)
     spaces, lines = {}, []
     if entry["kind"] == "process":
         spaces, lines = become(wanted.ids, wanted.limits["together"]), ["link set dev lo up"]
@@ -132,7 +139,7 @@ def build(entry: dict[str, Any], wanted: Wanted, channel: socket.socket) -> NoRe
     taps = open_taps(entry)
     for plug in entry["plugs"]:
         tune(plug[0])
-    mounts.furnish(entry, sources, wanted.ids[0], wanted.covered)
+    mounts.furnish(entry, sources, wanted.ids[0])
     spaces["mnt"] = os.open("/proc/self/ns/mnt", os.O_RDONLY)
     # No program of what the node has under the host's names is run with the host's rights.
     call("setns", host, CLONE_NEWNS)

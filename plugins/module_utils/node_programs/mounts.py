@@ -21,12 +21,14 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC,
 MNT_DETACH = 2
 # System calls that the C library of older hosts has no name for; their numbers are those of every architecture.
 OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442
-OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC, MOVE_MOUNT_BY_HANDLES, AT_FDCWD, AT_RECURSIVE = 1, 0o2000000, 0x44, -100, 0x8000
+OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC, AT_FDCWD, AT_RECURSIVE = 1, 0o2000000, -100, 0x8000
+MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS, MOVE_MOUNT_T_EMPTY_PATH = 0x04, 0x10, 0x40
 # Where file systems are put together: a place that is covered afterwards.
 SPARE = "/sys"
-# What a node has of its own in memory, all of it in one file system: by place, the name there and the mode.
-TEMPORARY = {f"/{path}": (path.replace("/", "-"), 0o1777) for path in ("tmp", "var/tmp", "dev/shm")}
+# What a node has of its own in memory, all of it in one file system: places and modes.
+TEMPORARY = {f"/{path}": 0o1777 for path in ("tmp", "var/tmp", "dev/shm")}
 RUN, DEV = "/run", "/dev"
+OWN = tuple(f"{place}/" for place in (*TEMPORARY, RUN))
 # Files in that file system; each costs the kernel about a kilobyte.
 MOST_FILES = 65536
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0), "net/tun": (10, 200)}
@@ -34,15 +36,10 @@ LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", 
 
 
 class Source(NamedTuple):
-    """What is mounted somewhere else, as it was found: a descriptor, and the flags of the mount it is in."""
+    """What is mounted in nodes: a mount that has no place yet, and the flags of the one that it was found in."""
 
     handle: int
     flags: int
-
-    @property
-    def path(self) -> str:
-        """A path that leads there even when what lay above is covered."""
-        return f"/proc/self/fd/{self.handle}"
 
 
 def mount(source: str, place: str, kind: str = "", flags: int = 0, options: str = "") -> None:
@@ -129,45 +126,90 @@ class Grafts:
         self.ours.add(os.stat(upper).st_dev)
 
 
-def sources(entry: Mapping[str, Any]) -> dict[str, Source]:
-    """Find what is to be mounted in a node, as long as it can be reached and is as on the host."""
-    found = {}
-    for path, *dummy in [*entry["mounts"], *entry["files"]]:
-        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        found[path] = Source(handle, os.fstatvfs(handle).f_flag & (MS_RDONLY | MS_NOEXEC))
-    return found
-
-
-def furnish(entry: Mapping[str, Any], found: Mapping[str, Source], first: int, covered: Iterable[str]) -> None:
-    """Make the mounts of a node, in its mount namespace. ``first`` is what its root is outside; ``covered`` must not be seen."""
+def layout(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what decides how the mounts of a node begin: nodes that agree in it begin with the same."""
     process = entry["kind"] == "process"
-    # What is mounted from here on can be written, and the node's own network by /proc.
+    return (entry["kind"], *(place for dummy, place, dummy in entry["mounts"] if not (process and place.startswith(OWN))))
+
+
+def prepare(kind: str, places: Iterable[str], covered: Iterable[str]) -> None:
+    """Make what the mounts of many nodes begin with, in a mount namespace that each of them then takes a copy of."""
+    os.umask(0)
+    mount("none", "/", flags=MS_REC | MS_SLAVE)
+    process = kind == "process"
     restrict(MS_RDONLY | (MS_NOSUID | MS_NODEV if process else 0))
-    mount("none", "/proc", flags=MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    grafts = Grafts()
-    grafts.ours.add(_make_private(entry["space"], first, covered, process))
-    for dummy, place, dummy in entry["mounts"]:
-        grafts.provide(place)
-    # The host's own is right for who is in the host's network, but where it gave its place away.
-    if process or not os.path.ismount(SPARE):
-        mount("sysfs", SPARE, "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
+    # What is mounted from here on can be written. All nodes have one pid namespace; each sees what it has a right to.
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=2")
+    mount("tmpfs", SPARE, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=711")
+    os.mkdir(f"{SPARE}/nothing", 0o755)
     if process:
+        _make_devices(f"{SPARE}/dev")
+        mount(f"{SPARE}/dev", DEV, flags=MS_BIND)
+        mount("none", DEV, flags=MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NOEXEC | MS_RDONLY)
+    for place in covered:
+        if os.path.isdir(place):
+            mount(f"{SPARE}/nothing", place, flags=MS_BIND)
+            mount("none", place, flags=MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_RDONLY)
+    call("umount2", SPARE.encode(), MNT_DETACH)
+    grafts = Grafts()
+    for place in places:
+        grafts.provide(place)
+    if not process and not os.path.ismount(SPARE):
+        # It gave its place away.
+        mount("sysfs", SPARE, "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
+
+
+def _make_devices(place: str) -> None:
+    """Make the devices that every program may use, and nothing of the host's hardware."""
+    for name in ("", "/net", "/pts", "/shm"):
+        os.mkdir(f"{place}{name}", 0o755)
+    for name, numbers in DEVICES.items():
+        os.mknod(f"{place}/{name}", stat.S_IFCHR | 0o666, os.makedev(*numbers))
+    for name, goal in LINKS.items():
+        os.symlink(goal, f"{place}/{name}")
+
+
+def furnish(entry: Mapping[str, Any], found: Iterable[Source], first: int) -> None:
+    """Add to a copy of what was prepared what a node has alone. ``first`` is what its root is outside."""
+    os.umask(0)
+    process = entry["kind"] == "process"
+    # One file system for all that is in memory: a thousand nodes have a thousand, not four thousand.
+    mount("tmpfs", SPARE, "tmpfs", MS_NOSUID | MS_NODEV, f"size={entry['space']}m,nr_inodes={MOST_FILES},mode=711")
+    for place, mode in {**TEMPORARY, **({RUN: 0o755} if process else {})}.items():
+        if os.path.isdir(place) and not os.path.islink(place):
+            own = f"{SPARE}/{place.strip('/').replace('/', '-')}"
+            os.mkdir(own, mode)
+            mount(own, place, flags=MS_BIND)
+    if process:
+        os.mkdir(f"{RUN}/lock", 0o1777)
+        os.chown(RUN, first, first)
+        # It covers the place where the one in memory began.
+        mount("sysfs", SPARE, "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
         # Group tty, as it is outside.
         mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, f"newinstance,ptmxmode=0666,mode=0620,gid={first + 5}")
-    for source, place, writable in entry["mounts"]:
-        _bind(found[source], place, writable)
-    for source, place in entry["files"]:
+    else:
+        # The host's own is right for who is in the host's network.
+        call("umount2", SPARE.encode(), MNT_DETACH)
+    following = iter(found)
+    for dummy, place, writable in entry["mounts"]:
+        source = next(following)
+        if process and place.startswith(OWN):
+            os.makedirs(place, 0o755, exist_ok=True)
+        put(source, place)
+        mount("none", place, flags=MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | source.flags | (0 if writable else MS_RDONLY))
+    for dummy, place in entry["files"]:
+        source = next(following)
         if os.path.exists(place) or _stand_in(place):
-            _bind(found[source], place, False)
-    for kept in found.values():
-        os.close(kept.handle)
+            put(source, place, MOVE_MOUNT_T_SYMLINKS)
 
 
-def _bind(source: Source, place: str, writable: bool) -> None:
-    """Mount something of the host, without rights, and without more than it has on the host."""
-    mount(source.path, place, flags=MS_BIND)
-    if writable:
-        mount("none", place, flags=MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | source.flags)
+def put(source: Source, place: str, flags: int = 0) -> None:
+    """Put a mount that has no place yet into one. Raises OSError, which names the place."""
+    try:
+        system_call(MOVE_MOUNT, source.handle, b"", AT_FDCWD, place.encode(), MOVE_MOUNT_F_EMPTY_PATH | flags)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot mount anything at {place}: {error.strerror}") from error
+    os.close(source.handle)
 
 
 def _stand_in(place: str) -> bool:
@@ -180,41 +222,10 @@ def _stand_in(place: str) -> bool:
     return True
 
 
-def _make_private(space: int, first: int, covered: Iterable[str], process: bool) -> int:
-    """Give a node its own temporary places and devices, and cover what it must not see. Returns the number of that file system."""
-    os.umask(0)
-    # One file system for all of it: a thousand nodes have a thousand, not six thousand.
-    mount("tmpfs", SPARE, "tmpfs", MS_NOSUID | MS_NODEV, f"size={space}m,nr_inodes={MOST_FILES},mode=711")
-    for name, mode in (*TEMPORARY.values(), ("nothing", 0o755), ("run", 0o755), ("dev", 0o755)):
-        os.mkdir(f"{SPARE}/{name}", mode)
-    places = {place: name for place, (name, dummy) in TEMPORARY.items()}
-    if process:
-        os.mkdir(f"{SPARE}/run/lock", 0o1777)
-        os.chown(f"{SPARE}/run", first, first)
-        _make_devices(f"{SPARE}/dev")
-        places = {DEV: "dev", RUN: "run", **places}
-    for place, name in places.items():
-        if os.path.isdir(place) and not os.path.islink(place):
-            mount(f"{SPARE}/{name}", place, flags=MS_BIND)
-    if process:
-        mount("none", DEV, flags=MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NOEXEC)
-    for place in covered:
-        if os.path.isdir(place):
-            mount(f"{SPARE}/nothing", place, flags=MS_BIND)
-            mount("none", place, flags=MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_RDONLY)
-    number = os.stat(SPARE).st_dev
-    call("umount2", SPARE.encode(), MNT_DETACH)
-    return number
-
-
-def _make_devices(place: str) -> None:
-    """Make the devices that every program may use, and nothing of the host's hardware."""
-    for name in ("net", "pts", "shm"):
-        os.mkdir(f"{place}/{name}", 0o755)
-    for name, numbers in DEVICES.items():
-        os.mknod(f"{place}/{name}", stat.S_IFCHR | 0o666, os.makedev(*numbers))
-    for name, goal in LINKS.items():
-        os.symlink(goal, f"{place}/{name}")
+def sources(entry: Mapping[str, Any]) -> list[Source]:
+    """Take along what is to be mounted in a node, in its order, from where it can be reached."""
+    handles = [take_along(path) for path, *dummy in [*entry["mounts"], *entry["files"]]]
+    return [Source(handle, os.fstatvfs(handle).f_flag & (MS_RDONLY | MS_NOEXEC)) for handle in handles]
 
 
 def take_along(path: str) -> int:
@@ -242,6 +253,6 @@ def exchange(handle: int, place: str, expected: str) -> None:
                 except OSError:
                     continue
             else:
-                system_call(MOVE_MOUNT, handle, b"", found, b"", MOVE_MOUNT_BY_HANDLES)
+                system_call(MOVE_MOUNT, handle, b"", found, b"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
         finally:
             os.close(found)
