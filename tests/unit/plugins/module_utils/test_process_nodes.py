@@ -72,6 +72,7 @@ class Bench:
         self.keys = ""
         self.shares: list[tuple[str, str, bool]] = []
         self.table: list[list[Any]] = []
+        self.limits: dict[str, int] = {}
 
     def wire(self) -> None:
         """Start the switches that do not run."""
@@ -79,7 +80,7 @@ class Bench:
         assert not [result for result in results if result.get("failed")], results
 
     def around(self) -> Around:
-        return Around(self.rundir, self.table, self.keys, self.shares)
+        return Around(self.rundir, self.table, self.keys, self.shares, node_limits.Limits.from_options(self.limits))
 
     def up(self, *nodes: dict[str, Any], purge: bool = True, check: bool = False, restart: bool = False) -> dict[str, dict[str, Any]]:
         """Bring nodes up; results by name."""
