@@ -296,6 +296,32 @@ for pid in range(2, 400):
 
 # The one who enters
 
+
+def test_the_ssh_server_of_a_node_gets_no_terminal_of_who_enters(bench: Bench) -> None:
+    """An ssh hands its own terminal to its ProxyCommand, for complaints; the node's root could use it through the server."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv("/bin/sh", ["/bin/sh", "-c", 'sleep 60 | "$1" a | cat', "sh", f"{bench.rundir.path}/nodes/enter"])
+
+    def servers() -> list[int]:
+        shown = subprocess.run(["ps", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+        found = [int(line.split()[0]) for line in shown.splitlines() if line.split()[1:4] == ["dropbear", "-i", "-s"]]
+        return [each for each in found if os.stat(f"/proc/{each}").st_uid == os.stat(f"{bench.rundir.guest('a')}/root").st_uid]
+
+    try:
+        assert until(servers)
+        ours = os.stat(f"/proc/{pid}/fd/2")
+        for each in servers():
+            for number in os.listdir(f"/proc/{each}/fd"):
+                found = os.stat(f"/proc/{each}/fd/{number}")
+                assert (found.st_dev, found.st_ino) != (ours.st_dev, ours.st_ino)
+    finally:
+        os.close(terminal)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 TYPE = """
 import fcntl, os, termios
 for handle in (0, 1, 2, *(os.open(path, os.O_RDWR) for path in ("/dev/tty",) if os.access(path, os.W_OK))):
@@ -324,23 +350,21 @@ def on_terminal(script: str, *words: str) -> tuple[str, int]:
     return shown.decode(errors="replace"), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-@pytest.mark.parametrize(
-    "way", ['"$1" a -- python3 -c "$2" | cat', '"$1" a -- python3 -c "$2" >/dev/null', '"$1" a -- python3 -c "$2" 2>/dev/null']
-)
-def test_nothing_is_typed_into_the_terminal_of_who_enters(bench: Bench, way: str) -> None:
-    shown, status = on_terminal(f'{way}; read line; echo "typed: <$line>"', f"{bench.rundir.path}/nodes/enter", TYPE)
+@pytest.mark.parametrize("end", ["| cat", ">/dev/null", "2>/dev/null"])
+def test_nothing_is_typed_into_the_terminal_of_who_enters(bench: Bench, end: str) -> None:
+    script = f'"$1" a -- python3 -c "$2" {end}; read line; echo "typed: <$line>"'
+    shown, status = on_terminal(script, f"{bench.rundir.path}/nodes/enter", TYPE)
     assert status == 0
     assert "typed: <>" in shown, shown
 
 
-@pytest.mark.parametrize(
-    "way", ['"$1" a -- sleep 987 | cat', '"$1" a -- sleep 987 >/dev/null', '"$1" a -- sleep 987', 'cat | "$1" a -- sleep 987']
-)
+@pytest.mark.parametrize("way", ["{} | cat", "{} >/dev/null", "{}", "cat | {}"])
 def test_a_program_in_a_node_has_another_session_and_terminal(bench: Bench, way: str) -> None:
     """As the kernel shows it, also where it refuses to type for others."""
+    enter = '"$1" a -- sleep 987'
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv("/bin/sh", ["/bin/sh", "-c", f"{way}; exit 3", "sh", f"{bench.rundir.path}/nodes/enter"])
+        os.execv("/bin/sh", ["/bin/sh", "-c", f"{way.format(enter)}; exit 3", "sh", f"{bench.rundir.path}/nodes/enter"])
 
     def sleepers() -> list[int]:
         shown = subprocess.run(["ps", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
