@@ -45,6 +45,11 @@ class IdRange:
         """The id of a machine that becomes a template, which other experiments will use: no other machine may reach it."""
         return self.service + 2
 
+    @property
+    def owner(self) -> int:
+        """The id that the user namespaces of process nodes belong to. No program runs as it."""
+        return self.service + 1
+
 
 def id_range(rundir: RunDir) -> IdRange:
     """Return the range of an experiment, chosen when it has none yet; its directory must exist. Raises HostError when none is free."""

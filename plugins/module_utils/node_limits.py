@@ -13,9 +13,14 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from .errors import HostError
+from .node_programs.node import OTHERS
+
 CONTROLLERS = ("memory", "cpu", "pids")
+MEMORY = "/proc/meminfo"
 # Microseconds in which a node may use its share.
 PERIOD = 100_000
 MOUNTS = "/proc/self/mountinfo"
@@ -24,6 +29,48 @@ MOUNTS = "/proc/self/mountinfo"
 def name_of(mark: str) -> str:
     """Return the name of an experiment's group, or of the part of its scope's name that says whose it is."""
     return f"benito-nodes-{hashlib.sha256(mark.encode()).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What holds for nodes that are not given more; the fields' meaning is that of the module's option ``limits``."""
+
+    memory: int = 0
+    processes: int = 4096
+    files: int = 16384
+    space: int = 256
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Limits:
+        """Take the option. Raises HostError."""
+        made = cls(**{name: int(value) for name, value in options.items() if value is not None})
+        for name, least in (("memory", 0), ("processes", 1), ("files", 64), ("space", 1)):
+            if getattr(made, name) < least:
+                raise HostError(f"limits.{name} must be at least {least}, not {getattr(made, name)}")
+        return made
+
+    def for_programs(self) -> dict[str, int]:
+        """Return what each program of a node is bound by, and how many processes all nodes may have together."""
+        return {"processes": self.processes, "files": self.files, "together": max(self.processes, _most_processes() // 2)}
+
+    def for_all(self) -> dict[str, int]:
+        """Return the limits of all nodes together that have none of their own."""
+        return {"memory": self.memory or _memory() * 3 // 4}
+
+
+def _memory() -> int:
+    """Return how much memory the host has, in MB."""
+    with open(MEMORY, encoding="ascii") as file:
+        return int(file.readline().split()[1]) >> 10
+
+
+def _most_processes() -> int:
+    """Return how many processes the host can have."""
+    found = []
+    for name in ("pid_max", "threads-max"):
+        with open(f"/proc/sys/kernel/{name}", encoding="ascii") as file:
+            found.append(int(file.read()))
+    return min(found)
 
 
 def wanted(limits: Mapping[str, Any]) -> dict[str, str]:
@@ -65,23 +112,26 @@ def groups_of(pid: int) -> dict[str, str]:
     return found
 
 
-def prepare(pid: int, mark: str, nodes: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Make the groups of nodes, by short name, that have limits. ``pid`` is the supervisor's.
+def prepare(
+    pid: int, mark: str, nodes: Mapping[str, Mapping[str, Any]], others: Mapping[str, Any] | None = None
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Make the groups of nodes, by short name, that have limits, and that of all others. ``pid`` is the supervisor's.
 
-    Returns the directories that the processes of each shall join, and for nodes without what they ask for a remark.
+    Returns the directories that the processes of each shall join, and for nodes without what they ask for a remark. Where the host has
+    no groups for what nobody asked for, it is left alone.
     """
     groups: dict[str, list[str]] = {}
     remarks: dict[str, str] = {}
     there, own = hierarchies(), groups_of(pid)
-    for id_, limits in nodes.items():
+    for id_, limits in [*nodes.items(), (OTHERS, {})]:
         missing = []
-        for controller, value in wanted(limits).items():
+        for controller, value in {**wanted(others or {}), **wanted(limits)}.items():
             try:
                 path = _make(controller, value, id_, pid, mark, there, own)
                 if path not in groups.setdefault(id_, []):
                     groups[id_].append(path)
             except OSError:
-                missing.append(controller)
+                missing += [controller] if controller in wanted(limits) else []
         if missing:
             remarks[id_] = f"without its limits: this host has no control group for {', '.join(missing)} that we may use"
     return groups, remarks
@@ -125,6 +175,11 @@ def left(mark: str) -> list[str]:
                 found.add(f"{path}/{name_of(mark)}")
                 names.remove(name_of(mark))
     return sorted(found)
+
+
+def usable() -> bool:
+    """Tell whether this host may have groups."""
+    return bool(hierarchies())
 
 
 def tidy(mark: str, kept: Mapping[str, Any]) -> None:

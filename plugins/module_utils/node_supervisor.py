@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -17,22 +18,52 @@ from types import ModuleType
 from typing import Any
 
 from . import host_key, hosts_block, node_limits
-from .accounts import account
-from .node_programs import children, commands, enter, inhabitants, making, node, plug, spaces, start, state, wiring
+from .id_ranges import id_range
+from .node_programs import (
+    children,
+    commands,
+    confinement,
+    enter,
+    inhabitants,
+    making,
+    mounts,
+    node,
+    plug,
+    spaces,
+    start,
+    state,
+    streams,
+    wiring,
+)
 from .node_programs import keeper as keeper_program
-from .processes import Process, ProcessError, alive, marked, spawn, stop, tail
+from .processes import MARK, Process, ProcessError, alive, marked, spawn, stop, tail
 from .real_interfaces import keep, taken
-from .rundir import RunDir, passage, read_json, remove, write_file, write_json
+from .rundir import ROOT, RunDir, passage, read_json, remove, write_file, write_json
 from .service_ids import service
 from .untrusted import UntrustedError, read_bytes
 
 PROCESS, PHYSICAL = KINDS = ("process", "physical")
-# The first of the ids that stand for those inside a node but 0: a range that container managers leave alone.
-FURTHER_IDS = 0x70000000
 # For root to write, and for everybody to read and run.
 READABLE = 0o755
 # What the programs in the experiment's directory consist of; that Ansible sends them here is because they are imported.
-PROGRAMS = (children, commands, enter, inhabitants, keeper_program, making, node, plug, spaces, state, wiring)
+PROGRAMS = (
+    children,
+    commands,
+    confinement,
+    enter,
+    inhabitants,
+    keeper_program,
+    making,
+    mounts,
+    node,
+    plug,
+    spaces,
+    state,
+    streams,
+    wiring,
+)
+# Directories of the host with something of experiments, beside the roots.
+CACHES = ("/var/cache/benito",)
 
 
 @dataclass(frozen=True)
@@ -132,10 +163,12 @@ def public_key(rundir: RunDir) -> str:
     return (_read(f"{directory(rundir)}/ssh_host_ed25519_key.pub") or b"").decode(errors="replace").strip()
 
 
-def serve(rundir: RunDir, owner: str, entries: Mapping[str, dict[str, Any]], pace: Pace, anew: bool = False) -> dict[str, str]:
+def serve(
+    rundir: RunDir, limits: node_limits.Limits, entries: Mapping[str, dict[str, Any]], pace: Pace, anew: bool = False
+) -> dict[str, str]:
     """Give the supervisor its list, and wait until it has done what it says. Raises HostError.
 
-    ``owner`` is the account of the nodes' roots; with ``anew`` the supervisor is replaced. Returns remarks, by short name of a node.
+    ``limits`` are those of nodes without more; with ``anew`` the supervisor is replaced. Returns remarks, by short name of a node.
     """
     home = directory(rundir)
     process = keeper(rundir)
@@ -147,34 +180,54 @@ def serve(rundir: RunDir, owner: str, entries: Mapping[str, dict[str, Any]], pac
     passage(home)
     _host_key(rundir)
     limited = {id_: told["limits"] for id_, told in entries.items() if node_limits.wanted(told["limits"])}
-    if limited and not process:
+    if not process and (limited or node_limits.usable()):
         # Its control groups are where the supervisor is.
-        process = _start(rundir, _told(rundir, owner, [], {}), pace)
-    groups, remarks = node_limits.prepare(process.pid, rundir.mark, limited) if process else ({}, {})
-    text = _told(rundir, owner, list(entries.values()), groups)
+        process = _start(rundir, _told(rundir, limits, [], {}), pace)
+    groups, remarks = node_limits.prepare(process.pid, rundir.mark, limited, limits.for_all()) if process else ({}, {})
+    text = _told(rundir, limits, list(entries.values()), groups)
     if process:
         write_file(f"{home}/nodes.json", text)
         _nudge(process)
         wait(rundir, process, node.digest(text), len(entries), pace)
     else:
         process = _start(rundir, text, pace)
-    node_limits.tidy(rundir.mark, limited)
+    node_limits.tidy(rundir.mark, {**limited, node.OTHERS: {}})
     return remarks
 
 
-def _told(rundir: RunDir, owner: str, entries: list[dict[str, Any]], groups: Mapping[str, list[str]]) -> bytes:
+def _told(rundir: RunDir, limits: node_limits.Limits, entries: list[dict[str, Any]], groups: Mapping[str, list[str]]) -> bytes:
     """Return the list as the supervisor reads it."""
-    root, plug = account(owner), service(rundir)
+    ids, plug_user = id_range(rundir), service(rundir)
     content = {
         "mark": rundir.mark,
-        "account": [root.pw_uid, root.pw_gid, FURTHER_IDS],
-        "plug_user": [plug.uid, plug.gid],
+        "ids": [ids.node_first, ids.owner],
+        "limits": limits.for_programs(),
+        "covered": covered(rundir),
+        "plug_user": [plug_user.uid, plug_user.gid],
         "nodes": entries,
         "groups": groups,
         # So that the state can say which of two equal lists it is about.
         "turn": time.time_ns(),
     }
     return json.dumps(content, sort_keys=True).encode()
+
+
+def covered(rundir: RunDir) -> list[str]:
+    """Return the directories of experiments on this host: the usual root, this one's, and those of whatever of ours runs."""
+    roots = {ROOT, rundir.root, *CACHES}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and os.access(f"/proc/{entry}/environ", os.R_OK):
+            marks = [word for word in (_read(f"/proc/{entry}/environ") or b"").split(b"\0") if word.startswith(f"{MARK}=/".encode())]
+            roots.update(os.fsdecode(mark).partition("=")[2].partition(":")[0] for mark in marks)
+    # A mark is what a process says of itself, also one that is not ours: it covers no more than what looks like a root.
+    return sorted(path for path in roots if path in {ROOT, rundir.root, *CACHES} or _is_root(path))
+
+
+def _is_root(path: str) -> bool:
+    """Tell whether experiments live in a directory."""
+    with contextlib.suppress(OSError):
+        return any(os.path.isfile(f"{entry.path}/experiment.json") for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
+    return False
 
 
 def _start(rundir: RunDir, text: bytes, pace: Pace) -> Process:

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from . import hosts_block
 from .guest import Guest, Nic
 from .guest_config import host_names, hosts_text
-from .rundir import RunDir, passage, write_file
+from .rundir import RunDir, write_file
 
 ROUTES = """#!/bin/sh
 # routes.py CONFIGDIR [HOSTNAME]
@@ -77,7 +77,8 @@ class Hosts:
 
     def write(self) -> None:
         """Write the files of all nodes that were asked for."""
-        os.makedirs(self.directory, mode=WIDE, exist_ok=True)
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        os.chmod(self.directory, 0o700)
         for name, text in self._known.values():
             settle(f"{self.directory}/{name}", text)
 
@@ -122,15 +123,18 @@ def texts(guest: Guest, rundir: RunDir) -> dict[str, str]:
     return {name: f"{text}\n" if text else "" for name, text in files.items()}
 
 
-def furnish(home: str, files: Mapping[str, str], keys: str, owner: tuple[int, int]) -> None:
-    """Bring the directory of a node to what it must hold. Raises OSError."""
-    passage(home)
+def furnish(home: str, files: Mapping[str, str], keys: str, owner: int) -> None:
+    """Bring the directory of a node to what it must hold; ``owner`` is the id of its root. Raises OSError."""
+    os.makedirs(home, exist_ok=True)
+    # The node has what is in it elsewhere.
+    os.chmod(home, 0o700)
     for name in ("var/config/route", "var/launch", "emulab/boot"):
         os.makedirs(f"{home}/{name}", mode=WIDE, exist_ok=True)
     for name, mode in (("var/log", WIDE), ("root", 0o700)):
         if not os.path.isdir(f"{home}/{name}"):
             os.mkdir(f"{home}/{name}", mode)
-        os.chown(f"{home}/{name}", *owner)
+        if os.stat(f"{home}/{name}").st_uid != owner:
+            give(f"{home}/{name}", owner)
     for name, text in files.items():
         settle(f"{home}/{name}", text.encode())
     for name in os.listdir(f"{home}/var/config/route"):
@@ -140,6 +144,14 @@ def furnish(home: str, files: Mapping[str, str], keys: str, owner: tuple[int, in
     if not os.path.islink(f"{home}/var/config/hosts"):
         os.symlink("/etc/hosts", f"{home}/var/config/hosts")
     plant(f"{home}/root", ".ssh", "authorized_keys", keys.encode(), owner)
+
+
+def give(path: str, owner: int) -> None:
+    """Give a directory with all that is in it to an account; no link is followed."""
+    os.chown(path, owner, owner, follow_symlinks=False)
+    for dummy, folders, files, handle in os.fwalk(path):
+        for name in [*folders, *files]:
+            os.chown(name, owner, owner, dir_fd=handle, follow_symlinks=False)
 
 
 def settle(path: str, content: bytes, mode: int = 0o644) -> None:
@@ -157,14 +169,14 @@ def settle(path: str, content: bytes, mode: int = 0o644) -> None:
     write_file(path, content, mode)
 
 
-def plant(base: str, directory: str, name: str, content: bytes, owner: tuple[int, int]) -> None:
+def plant(base: str, directory: str, name: str, content: bytes, owner: int) -> None:
     """Write a file into a directory that a node's account owns, which may have put links anywhere: none is followed."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     above = os.open(base, flags)
     try:
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o700, dir_fd=above)
-            os.chown(directory, *owner, dir_fd=above, follow_symlinks=False)
+            os.chown(directory, owner, owner, dir_fd=above, follow_symlinks=False)
         within = os.open(directory, flags, dir_fd=above)
         try:
             if _holds(within, name, content):
@@ -174,7 +186,7 @@ def plant(base: str, directory: str, name: str, content: bytes, owner: tuple[int
                 os.unlink(draft, dir_fd=within)
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=within)
             with open(handle, "wb") as file:
-                os.fchown(handle, *owner)
+                os.fchown(handle, owner, owner)
                 file.write(content)
             os.rename(draft, name, src_dir_fd=within, dst_dir_fd=within)
         finally:

@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import host_forwarding, host_links, hosts_block, physical_nodes, process_files, vde
-from .accounts import account
 from .errors import HostError
 from .guest import Guest, GuestError
 from .guest_status import install_console, known
+from .id_ranges import id_range, recorded
+from .node_limits import Limits
 from .node_programs.node import differs, key_of
 from .node_supervisor import KINDS, PHYSICAL, PROCESS, Pace, changed_at, current, directory, halt, let_go, public_key, said, serve, wait
 from .processes import Process, tail
 from .rundir import RunDir, passage, read_json, remove, write_json
 
-NODE_ACCOUNT = "benito-node"
 FATAL = "fatal"
 
 
@@ -67,13 +67,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Around:
-    """What the nodes of one host share. ``account`` is who is root in a node; ``shares`` are name, path and writable."""
+    """What the nodes of one host share. ``shares`` are name, path and writable."""
 
     rundir: RunDir
     hosts: Sequence[Sequence[object]] = ()
     authorized_keys: str = ""
-    account: str = NODE_ACCOUNT
     shares: Sequence[tuple[str, str, bool]] = ()
+    limits: Limits = field(default_factory=Limits)
 
 
 # What the supervisor says of a node, by type.
@@ -196,7 +196,8 @@ def entry(around: Around, node: Node, hosts: process_files.Hosts, boot: int) -> 
         "files": files if node.kind == PROCESS else files[:1],
         "command": guest.start_command,
         "limits": node.limits,
-        "account": around.account,
+        "ids": ids.node_first if (ids := recorded(around.rundir)) else 0,
+        "space": around.limits.space,
         "told": hashlib.sha256(told.encode()).hexdigest()[:16],
     }
 
@@ -234,6 +235,8 @@ def loose_ends(told: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
 def started(around: Around, nodes: Sequence[Node], pace: Pace, purge: bool, check: bool, restart: bool = False) -> list[dict[str, Any]]:
     """Bring the nodes up. Returns one result per node, whatever happened to the others."""
     rundir = around.rundir
+    if not check:
+        id_range(rundir)
     there = view(rundir)
     stale = there.keeper is not None and not current(rundir)
     hosts = process_files.Hosts(rundir, around.hosts)
@@ -265,7 +268,7 @@ def started(around: Around, nodes: Sequence[Node], pace: Pace, purge: bool, chec
         kept = {id_: old for id_, old in there.entries.items() if id_ not in gone and (id_ not in wanted_ids or id_ in failed)}
         kept.update({job.entry["id"]: job.entry for job in jobs if not job.failure})
         _tell_host(around, kept, jobs, hosts)
-        remarks = serve(rundir, around.account, kept, pace, stale)
+        remarks = serve(rundir, around.limits, kept, pace, stale)
         _mend_host(rundir, jobs)
         for id_, remark in remarks.items():
             record = f"{rundir.guest(id_)}/launch.json"
@@ -286,7 +289,7 @@ def started(around: Around, nodes: Sequence[Node], pace: Pace, purge: bool, chec
 
 def _prepare(around: Around, jobs: Sequence[Job], hosts: process_files.Hosts) -> None:
     """Write the files that the nodes of a batch have of their own."""
-    rundir, owner = around.rundir, account(around.account)
+    rundir, owner = around.rundir, id_range(around.rundir).node_first
     passage(directory(rundir))
     install_console(rundir)
     process_files.settle(f"{directory(rundir)}/empty", b"")
@@ -299,7 +302,7 @@ def _prepare(around: Around, jobs: Sequence[Job], hosts: process_files.Hosts) ->
                 if not nic.real and not os.path.isdir(rundir.switch(nic.switch)):
                     raise HostError(f"there is no switch {nic.switch} on this host: set up the switches first")
             physical_nodes.take(rundir, guest, job.action == "start")
-            process_files.furnish(home, process_files.texts(guest, rundir), around.authorized_keys, (owner.pw_uid, owner.pw_gid))
+            process_files.furnish(home, process_files.texts(guest, rundir), around.authorized_keys, owner)
             record = {"name": guest.name, "kind": job.node.kind, "wanted": "started", "boot": job.entry["boot"]}
             if {**read_json(f"{home}/launch.json"), **record} != read_json(f"{home}/launch.json"):
                 write_json(f"{home}/launch.json", record)
@@ -467,7 +470,7 @@ def _serve_rest(around: Around, there: View, without: Iterable[str], pace: Pace)
         hosts_block.drop(around.rundir.root, around.rundir.mark)
     physical_nodes.let_go(around.rundir.mark, kept.values())
     if there.keeper or not kept:
-        serve(around.rundir, around.account, kept, pace)
+        serve(around.rundir, around.limits, kept, pace)
     if not kept:
         let_go(around.rundir.root, around.rundir.mark)
         remove(f"{directory(around.rundir)}/nodes.json")

@@ -133,7 +133,9 @@ def spawn(
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", MARK: mark}
     reader, writer = os.pipe()
     try:
-        with open(log, "wb") as output:
+        # What programs say can be nobody's business but the operator's.
+        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as output:
+            os.fchmod(output.fileno(), 0o600)
             begin = functools.partial(
                 subprocess.Popen,
                 [*command, *within, *argv],

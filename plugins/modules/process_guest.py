@@ -12,12 +12,13 @@ short_description: The process nodes of an experiment on a host
 version_added: 0.1.0
 description:
   - Brings a list of process nodes to the state that is asked for, as one batch. A process node is a network of its own, with interfaces
-    that are plugged into VDE switches, addresses, routes, names and a home directory, and with the file system of its host. In it runs
+    that are plugged into VDE switches, addresses, routes, names and a home directory, and with the file system of its host, which it
+    can read. In it runs
     the start command, and whoever enters it.
   - A node that is as wanted is left alone. One whose interfaces changed is made anew, one whose addresses, routes or names changed is
     changed while it runs; a changed start command is run at the next boot of the node.
   - All nodes are kept by one process of the host's root, the supervisor, and plugged in by another one of the account C(benito).
-    A node has no process of its own but its start command. Who is root in a node is O(account) outside of it.
+    A node has no process of its own but its start command. Root in a node is, outside of it, an id that only this experiment has.
 extends_documentation_fragment:
   - benito.testbed.experiment
   - benito.testbed.experiment.document
@@ -194,15 +195,32 @@ options:
         type: str
         required: true
       writable:
-        description: Whether they may write there, as far as O(account) may.
+        description: Whether they may write there, as far as everybody may.
         type: bool
         default: false
-  account:
-    description:
-      - The account of the host that who is root in a node is outside of it. Other ids of the node stand for ids that nobody has.
-      - With V(root) there is no such difference, and programs of a node can do to the host what they want.
-    type: str
-    default: benito-node
+  limits:
+    description: What nodes may take of their host. O(guests[].limits) gives a node more or less.
+    type: dict
+    default: {}
+    suboptions:
+      memory:
+        description:
+          - Memory, in MB, of all nodes of the experiment on this host together that have no O(guests[].limits) of their own. V(0) is three
+            quarters of what the host has. It holds where the host's control groups allow that.
+        type: int
+        default: 0
+      processes:
+        description: Processes of each account in each node. All nodes together may have half of what the host can have.
+        type: int
+        default: 4096
+      files:
+        description: Files that a program may have open.
+        type: int
+        default: 16384
+      space:
+        description: What a node may have in C(/tmp), C(/var/tmp), C(/dev/shm) and C(/run) together, in MB.
+        type: int
+        default: 256
   authorized_keys:
     description: Public SSH keys that may log in to the nodes as root.
     type: list
@@ -233,7 +251,7 @@ requirements:
   - ip (Debian package iproute2)
   - dropbear, to log in by ssh (Debian package dropbear-bin)
   - ssh-keygen (Debian package openssh-client)
-  - system accounts C(benito) and C(benito-node), as the role P(benito.testbed.vhost#role) makes them
+  - system account C(benito), as the role P(benito.testbed.vhost#role) makes it
 author:
   - The Benito developers (@benito)
 seealso:
@@ -321,6 +339,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.benito.testbed.plugins.module_utils import process_nodes
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
+from ansible_collections.benito.testbed.plugins.module_utils.node_limits import Limits
 from ansible_collections.benito.testbed.plugins.module_utils.node_supervisor import Pace
 from ansible_collections.benito.testbed.plugins.module_utils.options import (
     DOCUMENT,
@@ -362,6 +381,12 @@ GUEST = {
     "shares": {"type": "list", "elements": "dict"},
     "dhcp": {"type": "list", "elements": "dict"},
 }
+SHARED_LIMITS = {
+    "memory": {"type": "int", "default": 0},
+    "processes": {"type": "int", "default": 4096},
+    "files": {"type": "int", "default": 16384},
+    "space": {"type": "int", "default": 256},
+}
 SHARE = {"name": TEXT, "path": TEXT, "writable": {"type": "bool", "default": False}}
 
 
@@ -371,8 +396,8 @@ def work(params, rundir, nodes, check, progress):
         rundir=rundir,
         hosts=params["hosts"],
         authorized_keys="".join(f"{key.strip()}\n" for key in params["authorized_keys"]),
-        account=params["account"],
         shares=[(share["name"], share["path"], share["writable"]) for share in params["shares"]],
+        limits=Limits.from_options(params["limits"] or {}),
     )
     pace = Pace(boot_timeout=params["boot_timeout"], command_wait=params["command_wait"], progress=progress)
     state, purge = params["state"], params["purge"]
@@ -396,7 +421,7 @@ def main():
             "kinds": {"type": "list", "elements": "str", "default": ["process", "physical"]},
             "hosts": {"type": "list", "elements": "list", "default": []},
             "shares": {"type": "list", "elements": "dict", "default": [], "options": SHARE},
-            "account": {"type": "str", "default": "benito-node"},
+            "limits": {"type": "dict", "default": {}, "options": SHARED_LIMITS},
             "authorized_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "state": {"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
             "purge": {"type": "bool", "default": False},

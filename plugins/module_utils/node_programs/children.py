@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from .node import Node
 from .spaces import CLONE_NEWPID, call, die_with_parent
@@ -91,21 +92,41 @@ class Children:
             theirs.close()
             raise
         if pid == 0:
-            status = 1
-            try:
-                ours.close()
-                task(theirs)
-                status = 0
-            except BaseException as error:
-                with contextlib.suppress(OSError):
-                    text = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
-                    theirs.sendall(f"{text}\n".encode())
-            os._exit(status)
+            self.do(task, ours, theirs)
         theirs.close()
         ours.setblocking(False)
         made = Child(pid, ours, node, then)
         self.working[pid] = made
         self.selector.register(ours, selectors.EVENT_READ, lambda: self.hear(made))
+
+    def ask(self, task: Callable[[socket.socket], object]) -> int:
+        """Let a child make something, wait for it, and return the descriptor that it hands out. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            pid = self.fork_inside()
+            if pid == 0:
+                self.do(task, ours, theirs)
+            theirs.close()
+            ours.settimeout(PATIENCE)
+            text, handles, dummy, dummy = socket.recv_fds(ours, 8192, 1)
+            os.waitpid(pid, 0)
+        if not handles:
+            raise OSError(0, complaint(text, 1))
+        os.set_inheritable(handles[0], False)
+        return handles[0]
+
+    def do(self, task: Callable[[socket.socket], object], ours: socket.socket, theirs: socket.socket) -> NoReturn:
+        """Do something in a child, and say what went wrong."""
+        status = 1
+        try:
+            ours.close()
+            task(theirs)
+            status = 0
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                text = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+                theirs.sendall(f"{text}\n".encode())
+        os._exit(status)
 
     def hear(self, child: Child) -> None:
         """Take what a child says: first the descriptors of its node, if it makes one, then complaints, then its end."""

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
+import signal
 import socket
 import time
 from collections.abc import Callable
 from typing import NoReturn
 
 from .children import Children
+from .confinement import bound, close_all_but, confine
 from .node import Node, Wanted
-from .spaces import ENVIRONMENT, inhabit, write
+from .spaces import ENVIRONMENT, inhabit
 
 # Seconds that a start command waits for its node to be plugged in.
 PLUGGED = 5.0
@@ -22,11 +23,10 @@ LOG = "/var/benito/log/start_command"
 
 
 class Commands:
-    """The start commands that are due, and those that run, by pid. ``limit`` is how many files each may open."""
+    """The start commands that are due, and those that run, by pid."""
 
-    def __init__(self, children: Children, limit: tuple[int, int], changed: Callable[[], None]) -> None:
+    def __init__(self, children: Children, changed: Callable[[], None]) -> None:
         self.children = children
-        self.limit = limit
         self.changed = changed
         self.due: list[Node] = []
         self.running: dict[int, Node] = {}
@@ -59,10 +59,8 @@ class Commands:
     def become(self, node: Node, wanted: Wanted) -> NoReturn:
         """Become the start command."""
         os.setsid()
-        resource.setrlimit(resource.RLIMIT_NOFILE, self.limit)
-        for group in wanted.groups.get(node.entry["id"], []):
-            write(f"{group}/cgroup.procs", "0")
-        inhabit(node.spaces, wanted.account)
+        bound(node.entry, wanted.limits, wanted.groups)
+        inhabit(node.spaces, wanted.ids[0])
         text = f"command: {node.entry['command']}\nstarted: {stamp()}\n"
         os.umask(0o022)
         append(f"{LOG}.log", text)
@@ -71,6 +69,10 @@ class Commands:
         handles = [os.open("/dev/null", os.O_RDONLY), os.open(f"{LOG}.out", flags, 0o644), os.open(f"{LOG}.err", flags, 0o644)]
         for number, handle in enumerate(handles):
             os.dup2(handle, number)
+        close_all_but()
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        if "user" in node.spaces:
+            confine()
         mark = {"BENITO_MARK": os.environ.get("BENITO_MARK", "")}
         os.execve("/bin/sh", ["/bin/sh", "-c", node.entry["command"]], {**ENVIRONMENT, **mark})  # noqa: S606
 
@@ -83,7 +85,7 @@ class Commands:
         if node.state == "booted" and node.spaces:
 
             def note(channel: socket.socket) -> None:
-                inhabit(node.spaces, wanted.account)
+                inhabit(node.spaces, wanted.ids[0])
                 append(f"{LOG}.log", f"ended: {stamp()}\nexit status: {code}\n")
 
             with contextlib.suppress(OSError):

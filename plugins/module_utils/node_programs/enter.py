@@ -6,24 +6,22 @@
                                  that standard input and output are: what an ssh_config gives as ProxyCommand
     enter NODE -- COMMAND...     a command in the node
 
-It goes by the descriptors that the supervisor of the nodes holds, into all of the node's namespaces and control groups.
+It goes by the descriptors that the supervisor of the nodes holds, into all of the node's namespaces and control groups. The program
+in the node gets nothing of ours: it has a session of its own, and instead of our descriptors those that `streams` makes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-import select
 import signal
 import socket
 import sys
-import termios
-import tty
 from typing import Any, NoReturn
 
-from .spaces import ENVIRONMENT, be, die_with_parent, enter, write
+from .confinement import bound, close_all_but, confine
+from .spaces import CLONE_NEWPID, ENVIRONMENT, be, call, die_with_parent, enter
+from .streams import Streams
 
 
 class NoWay(Exception):
@@ -74,67 +72,21 @@ def _find(home: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
     return entry, spaces
 
 
-def carry(pairs: dict[int, int], far: int) -> None:
-    """Copy streams, each from one descriptor to another, until that of the node, ``far``, ends.
-
-    No threads: who has gone into another pid namespace can start none.
-    """
-    with contextlib.suppress(OSError):
-        while True:
-            for source in select.select(list(pairs), [], [])[0]:
-                piece = os.read(source, 65536)
-                if not piece and source == far:
-                    return
-                drain = pairs[source] if piece else pairs.pop(source)
-                if not piece:
-                    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(drain)) as connection:
-                        connection.shutdown(socket.SHUT_WR)
-                while piece:
-                    piece = piece[os.write(drain, piece) :]
-
-
-def talk(terminal: int) -> None:
-    """Be the terminal of a program that has one of the node's own: it cannot use ours, which it does not see."""
-    before = termios.tcgetattr(0)
-
-    def fit(*dummy: object) -> None:
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(terminal, termios.TIOCSWINSZ, fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))
-
-    fit()
-    signal.signal(signal.SIGWINCH, fit)
-    try:
-        tty.setraw(0, termios.TCSADRAIN)
-        carry({0: terminal, terminal: 1}, terminal)
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
-
-
-def take_terminal(channel: socket.socket) -> None:
-    """Get a terminal of the node's for ourselves, and hand its other end out."""
-    terminal, own = os.openpty()
-    socket.send_fds(channel, [b"+"], [terminal])
-    os.close(terminal)
-    os.setsid()
-    fcntl.ioctl(own, termios.TIOCSCTTY, 0)
-    for number in (0, 1, 2):
-        os.dup2(own, number)
-
-
-def become(argv: list[str], mark: str, key: bytes, channel: socket.socket | None) -> NoReturn:
-    """Be the node's root and become a program, which ends with us who wait for it."""
-    be(0, 0)
+def become(argv: list[str], mark: str, key: bytes) -> NoReturn:
+    """Become a program of the node's root, which ends with us who wait for it."""
     # Who waits is outside of the node's pid namespace.
     die_with_parent(0)
     environment = {**ENVIRONMENT, "BENITO_MARK": mark, **({"TERM": os.environ["TERM"]} if "TERM" in os.environ else {})}
     os.chdir("/root")
-    if channel:
-        take_terminal(channel)
+    handle = -1
     if key:
         # A file that only this process has, and the node's root may read.
         handle = os.memfd_create("host_key", 0)
         os.write(handle, key)
         argv = [*argv, "-r", f"/proc/self/fd/{handle}"]
+    close_all_but(handle)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    confine()
     try:
         os.execvpe(argv[0], argv, environment)  # noqa: S606
     except OSError as error:
@@ -159,41 +111,42 @@ def go(home: str, words: list[str]) -> int:
     """Enter a node. Returns the exit status. Raises NoWay, OSError."""
     if not words or (len(words) > 1 and (words[1] != "--" or len(words) == 2)):
         raise NoWay("usage: enter NODE [-- COMMAND...]")
+    # What is missing of the first three must not become something else.
+    while os.open("/dev/null", os.O_RDWR) < 3:
+        pass
+    close_all_but()
     if os.geteuid() != 0:
         os.execvp("sudo", ["sudo", "-n", f"{home}/enter", *words])  # noqa: S606
     entry, spaces = find(home, words[0])
     told = read(f"{home}/nodes.json")
-    interactive = os.isatty(0) and os.isatty(1)
-    serve = len(words) == 1 and not interactive
+    serve = len(words) == 1 and not (os.isatty(0) and os.isatty(1))
     argv = ["dropbear", "-i", "-s"] if serve else words[2:] or ["/bin/sh", "-l"]
     key = b""
     if serve:
         with open(f"{home}/host_key", "rb") as file:
             key = file.read()
-    for group in told["groups"].get(entry["id"], []):
-        write(f"{group}/cgroup.procs", "0")
-    try:
-        enter(spaces)
-    except OSError as error:
-        raise NoWay(f"node {words[0]} cannot be entered: {os.strerror(error.errno or 0)}") from error
+    streams = Streams(serve)
     ours, theirs = socket.socketpair()
+    # We stay outside, and only our children are in the node.
+    call("setns", spaces.pop("pid"), CLONE_NEWPID)
     child = os.fork()
     if child == 0:
         try:
-            if serve:
-                # It wants one socket for both directions.
-                os.dup2(theirs.fileno(), 0)
-                os.dup2(theirs.fileno(), 1)
-            become(argv, told["mark"], key, theirs if interactive else None)
+            os.setsid()
+            ours.close()
+            bound(entry, told["limits"], told["groups"])
+            enter(spaces)
+            be(0, 0)
+            streams.open(theirs)
+            become(argv, told["mark"], key)
+        except OSError as error:
+            sys.stderr.write(f"enter: node {words[0]} cannot be entered: {error.strerror}\n")
         finally:
             os._exit(126)
     theirs.close()
-    if serve:
-        carry({0: ours.fileno(), ours.fileno(): 1}, ours.fileno())
-        ours.close()
-    elif interactive:
-        terminals = socket.recv_fds(ours, 1, 1)[1]
-        if terminals:
-            talk(terminals[0])
+    for handle in spaces.values():
+        os.close(handle)
+    streams.take(ours)
+    streams.carry(child)
     status = os.waitpid(child, 0)[1]
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

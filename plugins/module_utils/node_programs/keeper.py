@@ -8,7 +8,7 @@ It is copied into the experiment's directory and runs as root: ``python3 -I -B .
 
 A node is a set of namespaces that this process holds by open descriptors, and nothing else: no process, no mount on the host. All
 nodes share one pid namespace, whose init ends with the supervisor by the kernel's hand, and takes with it whatever runs in any node. Who
-is root in a node is an unprivileged account outside, with all rights over the node's network and none over the host. A node that is
+is root in a node is an id of the experiment's own outside, with all rights over the node's network and none over the host. A node that is
 ``physical`` is in the host's own network: it has TAPs there, and a mount namespace for its start command.
 """
 
@@ -27,7 +27,8 @@ from typing import Any
 from .children import Children
 from .commands import Commands
 from .inhabitants import inhabitants
-from .making import alter, build
+from .making import alter, build, prepare
+from .mounts import layout
 from .node import Node, Wanted, differs, key_of
 from .state import PAUSE, State
 from .wiring import Wiring
@@ -39,21 +40,23 @@ GRACE = 2.0
 
 
 class Keeper:
-    """All process nodes of the experiment on this host. ``limit`` is how many files a process may open that is not the supervisor."""
+    """All process nodes of the experiment on this host."""
 
-    def __init__(self, home: str, limit: tuple[int, int]) -> None:
+    def __init__(self, home: str) -> None:
         self.home = home
-        self.wanted = Wanted("", {}, [0, 0, 0], [0, 0], {})
+        self.wanted = Wanted("", {}, [0, 0], {}, [], [0, 0], {})
         self.nodes: dict[str, Node] = {}
         # Those that are wanted in place of one that is still ending, or that wait for their turn.
         self.waiting: dict[str, dict[str, Any]] = {}
         self.ending: list[Node] = []
+        # By what decides them.
+        self.mounts: dict[tuple[str, ...], int] = {}
         self.scanned = 0.0
         self.news = self.stop = False
         self.state = State(f"{home}/state.json")
         self.selector = selectors.DefaultSelector()
         self.children = Children(self.selector, self.state.changed)
-        self.commands = Commands(self.children, limit, self.state.changed)
+        self.commands = Commands(self.children, self.state.changed)
         self.wiring = Wiring(home, self.nodes, self.children, self.selector, self.state.changed)
 
     # What is wanted
@@ -67,6 +70,7 @@ class Keeper:
             sys.stderr.flush()
             return
         self.wiring.user = self.wanted.plug_user
+        self.forget_mounts()
         self.waiting, entries = {}, self.wanted.entries
         for id_, node in list(self.nodes.items()):
             entry = entries.get(id_)
@@ -99,10 +103,24 @@ class Keeper:
         node = Node(entry)
         self.nodes[entry["id"]] = node
         try:
-            self.children.work(node, lambda channel: build(entry, self.wanted.account, channel), lambda fault: self.made(node, fault))
+            prepared = self.prepared(entry)
+            self.children.work(node, lambda channel: build(entry, self.wanted, prepared, channel), lambda fault: self.made(node, fault))
         except OSError as error:
             node.state, node.error = "failed", str(error)
             self.state.changed()
+
+    def prepared(self, entry: dict[str, Any]) -> int:
+        """Return the mounts that a node begins with, a descriptor. Raises OSError."""
+        key = layout(entry)
+        if key not in self.mounts:
+            self.mounts[key] = self.children.ask(lambda channel: prepare(entry, self.wanted.covered, channel))
+        return self.mounts[key]
+
+    def forget_mounts(self) -> None:
+        """Let go of mounts that nodes began with: what comes next shall see the host as it is then."""
+        for handle in self.mounts.values():
+            os.close(handle)
+        self.mounts.clear()
 
     def made(self, node: Node, fault: str) -> None:
         """Go on with a node whose namespaces and network are there, or are not."""
@@ -239,8 +257,8 @@ class Keeper:
 
 def main(home: str, words: list[str]) -> int:
     """Run the supervisor."""
-    # Some descriptors for each node and interface: as many as the host allows. Start commands get what was usual.
+    # Some descriptors for each node and interface: as many as the host allows.
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
-    Keeper(home, limit).run()
+    Keeper(home).run()
     return 0

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The Benito developers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Making a node, and changing it while it runs: its namespaces, mounts, TAPs and network. All of it is a child's work.
+"""Making a node, and changing it while it runs: its namespaces, TAPs and network; its mounts are in `mounts`. All of it is a child's work.
 
 Where a child says what went wrong is its end of a socket, ``channel``.
 """
@@ -8,9 +8,9 @@ Where a child says what went wrong is its end of a socket, ``channel``.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
+import resource
 import signal
 import socket
 import struct
@@ -18,13 +18,15 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from .spaces import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWUTS, ENVIRONMENT, SPACES, call, enter, write
+from . import mounts
+from .node import Wanted
+from .spaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWUTS, ENVIRONMENT, SPACES, be, call, enter, write
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC, MS_SLAVE = 1, 2, 4, 8, 32, 4096, 8192, 16384, 1 << 19
-MNT_DETACH = 2
+PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 4
+# Ids in a node, from 0 on.
+IDS = 65536
+
 TUNSETIFF, TUNSETPERSIST, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x400454CB, 0x0002, 0x1000
-# Where a new root can be put together: a place that is covered afterwards.
-SPARE = "/sys"
 # What every node's network is like: it forwards, answers for the interface asked and speaks for the address asked for, takes packets
 # from wherever they come, and neither gives nor takes hints about shorter ways.
 INTERFACE = {
@@ -37,14 +39,6 @@ INTERFACE = {
 }
 
 
-def mount(source: str, place: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """Mount something. Raises OSError, which names the place."""
-    try:
-        call("mount", source.encode(), place.encode(), kind.encode() or None, ctypes.c_ulong(flags), options.encode() or None)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot mount {source} at {place}: {os.strerror(error.errno or 0)}") from error
-
-
 def tune(which: str) -> None:
     """Let an interface, those that there are or those to come, behave as every node's do."""
     for name, value in INTERFACE.items():
@@ -54,20 +48,23 @@ def tune(which: str) -> None:
             write(f"/proc/sys/net/{name.format(which)}", value)
 
 
-def become(account: list[int]) -> dict[str, int]:
-    """Make the namespaces user, net and uts, owned by an account, and go into the latter two. Returns descriptors of all.
+def become(ids: Sequence[int], most: int) -> dict[str, int]:
+    """Make the namespaces user, net, uts and ipc, and go into all but the first. Returns descriptors of all.
 
+    ``ids`` are what the node's root is outside, and whom the user namespace belongs to: what the kernel counts for that account, in all
+    nodes together, is the experiment's and not that of the host's root. ``most`` is how many processes that may be.
     They are made by a child in the user namespace, so that it owns them, and entered by us, who stay the host's root outside of it.
     """
-    uid, gid, first = account
-    if uid == 0:
-        call("unshare", CLONE_NEWNET | CLONE_NEWUTS)
-        return {name: os.open(f"/proc/self/ns/{name}", os.O_RDONLY) for name in ("net", "uts")}
+    first, owner = ids
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            call("unshare", CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWUTS)
+            # With all rights, but as somebody else.
+            call("prctl", PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
+            be(owner, owner)
+            resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+            call("unshare", CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC)
             os.write(writer, b"+")
             signal.pause()
         finally:
@@ -77,83 +74,15 @@ def become(account: list[int]) -> dict[str, int]:
         if not os.read(reader, 1):
             raise OSError(0, "namespaces cannot be made")
         os.close(reader)
-        for what, outside in (("uid", uid), ("gid", gid)):
-            write(f"/proc/{child}/{what}_map", f"0 {outside} 1\n1 {first} 65535\n")
-        spaces = {name: os.open(f"/proc/{child}/ns/{name}", os.O_RDONLY) for name in ("user", "net", "uts")}
+        for what in ("uid", "gid"):
+            write(f"/proc/{child}/{what}_map", f"0 {first} {IDS}\n")
+        spaces = {name: os.open(f"/proc/{child}/ns/{name}", os.O_RDONLY) for name in ("user", "net", "uts", "ipc")}
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    for name in ("net", "uts"):
+    for name in ("net", "uts", "ipc"):
         call("setns", spaces[name], SPACES[name])
     return spaces
-
-
-class Grafts:
-    """Places for mounts that the host lacks, made without touching its file system, in a mount namespace.
-
-    The directory above such a place is covered by a small file system in memory, where everything that is in the directory has its
-    place again, and the new one too.
-    """
-
-    def __init__(self) -> None:
-        self.ours: set[int] = set()
-
-    def provide(self, place: str) -> None:
-        """Make sure of a directory. Raises OSError."""
-        upper = place
-        while not os.path.isdir(upper):
-            upper = os.path.dirname(upper)
-        if upper != place:
-            if os.stat(upper).st_dev not in self.ours:
-                self.cover(upper)
-            os.makedirs(place, 0o755)
-
-    def cover(self, upper: str) -> None:
-        """Cover a directory. That of all is made elsewhere, where we have something of our own later, and then put into its place."""
-        handle = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        below = f"/proc/self/fd/{handle}"
-        entries = [(entry.name, entry.is_symlink(), entry.is_dir()) for entry in os.scandir(upper)]
-        target = upper if upper != "/" else SPARE
-        mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, f"size=1m,mode={os.stat(upper).st_mode & 0o7777:o}")
-        for name, link, folder in entries:
-            path = f"{target}/{name}"
-            if link:
-                os.symlink(os.readlink(f"{below}/{name}"), path)
-                continue
-            if folder:
-                os.mkdir(path)
-            else:
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC))
-            if path != f"{SPARE}{SPARE}":
-                mount(f"{below}/{name}", path, flags=MS_BIND | MS_REC)
-        os.close(handle)
-        if target != upper:
-            os.chdir(target)
-            mount(".", "/", flags=MS_MOVE)
-            os.chroot(".")
-        self.ours.add(os.stat(upper).st_dev)
-
-
-def furnish(entry: dict[str, Any], account: list[int]) -> None:
-    """Make the mounts of a node, in its mount namespace."""
-    grafts = Grafts()
-    for dummy, place, dummy in entry["mounts"]:
-        grafts.provide(place)
-    # The host's own is right for who is in the host's network, but where it gave its place away.
-    if entry["kind"] == "process" or not os.path.ismount(SPARE):
-        mount("sysfs", SPARE, "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
-    if entry["kind"] == "process":
-        uid, dummy, first = account
-        # Groups inside are counted from the first further id, which is 1.
-        tty = first + 4 if uid else 5
-        mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, f"newinstance,ptmxmode=0666,mode=0620,gid={tty}")
-    for source, place, writable in entry["mounts"]:
-        mount(source, place, flags=MS_BIND)
-        if not writable:
-            mount("none", place, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
-    for source, place in entry["files"]:
-        if os.path.exists(place):
-            mount(source, place, flags=MS_BIND)
 
 
 def open_taps(entry: dict[str, Any]) -> list[int]:
@@ -181,23 +110,39 @@ def run_ip(lines: Sequence[str], output: int) -> NoReturn:
     os.execvpe("ip", ["ip", "-force", "-batch", "-"], ENVIRONMENT)  # noqa: S606
 
 
-def build(entry: dict[str, Any], account: list[int], channel: socket.socket) -> NoReturn:
-    """Make a node, in a child: hand its namespaces and TAPs to the supervisor, and set up its network."""
+def prepare(entry: dict[str, Any], covered: Sequence[str], channel: socket.socket) -> None:
+    """Make the mounts that a node begins with, in a child, and hand them to the supervisor."""
     call("unshare", CLONE_NEWNS)
-    mount("none", "/", flags=MS_REC | MS_SLAVE)
-    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    kind, *places = mounts.layout(entry)
+    mounts.prepare(kind, places, covered)
+    socket.send_fds(channel, [b"+"], [os.open("/proc/self/ns/mnt", os.O_RDONLY)])
+
+
+def build(entry: dict[str, Any], wanted: Wanted, prepared: int, channel: socket.socket) -> NoReturn:
+    """Make a node, in a child: hand its namespaces and TAPs to the supervisor, and set up its network."""
+    host = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    sources = mounts.sources(entry)
+    call("setns", prepared, CLONE_NEWNS)
+    call("unshare", CLONE_NEWNS)
     spaces, lines = {}, []
     if entry["kind"] == "process":
-        spaces, lines = become(account), ["link set dev lo up"]
+        spaces, lines = become(wanted.ids, wanted.limits["together"]), ["link set dev lo up"]
         write("/proc/sys/net/ipv4/ip_forward", "1")
+        # Programs get no rights from files in a node, so that ping has to do without.
+        write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
         tune("all")
         tune("default")
         socket.sethostname(entry["name"])
+    else:
+        call("unshare", CLONE_NEWIPC)
+        spaces = {"ipc": os.open("/proc/self/ns/ipc", os.O_RDONLY)}
     taps = open_taps(entry)
     for plug in entry["plugs"]:
         tune(plug[0])
-    furnish(entry, account)
+    mounts.furnish(entry, sources, wanted.ids[0])
     spaces["mnt"] = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    # No program of what the node has under the host's names is run with the host's rights.
+    call("setns", host, CLONE_NEWNS)
     socket.send_fds(channel, [" ".join(spaces).encode()], [*spaces.values(), *taps])
     channel.recv(1)
     for device, mac, *dummy in entry["plugs"]:
@@ -207,12 +152,12 @@ def build(entry: dict[str, Any], account: list[int], channel: socket.socket) -> 
 
 def alter(spaces: Mapping[str, int], files: Sequence[list[str]], undo: Sequence[str], lines: Sequence[str], channel: socket.socket) -> None:
     """Change a node that runs, in a child: exchange files, and take back and add to its network by lines for ``ip``."""
-    enter({name: handle for name, handle in spaces.items() if name != "user"})
-    for source, place in files:
-        with contextlib.suppress(OSError):
-            call("umount2", place.encode(), MNT_DETACH)
-        if os.path.exists(place):
-            mount(source, place, flags=MS_BIND)
+    host = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    taken = [(mounts.take_along(source), place, os.path.realpath(place)) for source, place in files]
+    enter({"mnt": spaces["mnt"]})
+    for handle, place, expected in taken:
+        mounts.exchange(handle, place, expected)
+    enter({"mnt": host, **({"net": spaces["net"]} if "net" in spaces else {})})
     if undo:
         # What went with something else need not be an error.
         argv = ["ip", "-force", "-batch", "-"]

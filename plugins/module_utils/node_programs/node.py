@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The list of nodes that are wanted, ``nodes.json``, and a node as the supervisor keeps it.
 
-account                      who is root in the nodes: uid, gid and the first of 65535 further ids; uid 0 for the host's own root
+ids                          what the nodes' root is outside, the first of 65536, and who the nodes' user namespaces belong to
+limits                       of each process: processes (of its account in its node), files; of all nodes: together (processes)
+covered                      directories of the host that no node may see
 plug_user                    uid and gid of the service account
-groups                       by short name of a node, directories of the control groups that its processes join
+groups                       by short name of a node, directories of the control groups that its processes join; by OTHERS those of
+                             all nodes that are not named
 mark                         what each process has in its environment
 nodes                        entries:
 
@@ -13,6 +16,8 @@ nodes                        entries:
     plugs                    [DEVICE, MAC, DIRECTORY of a switch, PORT, LABEL]
     network                  [UNDO, DO] pairs of lines for ``ip -batch``; those that are gone are undone, those that are new done
     mounts                   [SOURCE, PLACE, WRITABLE]
+    space                    how much its temporary files may be together, in MB
+    limits                   its own ones: memory, cpus, processes
     files                    [SOURCE, PLACE]: single files, exchanged while the node runs
     command                  what its shell runs at each boot
 """
@@ -25,13 +30,18 @@ import os
 import time
 from typing import Any, NamedTuple
 
+# No node has such a name.
+OTHERS = "_others"
+
 
 class Wanted(NamedTuple):
     """The list as it was read. ``digest`` is by what the state says which list it is about; ``entries`` are by short name."""
 
     digest: str
     entries: dict[str, dict[str, Any]]
-    account: list[int]
+    ids: list[int]
+    limits: dict[str, int]
+    covered: list[str]
     plug_user: list[int]
     groups: dict[str, list[str]]
 
@@ -41,7 +51,8 @@ class Wanted(NamedTuple):
         with open(path, "rb") as file:
             text = file.read()
         told = json.loads(text)
-        return cls(digest(text), {entry["id"]: entry for entry in told["nodes"]}, told["account"], told["plug_user"], told["groups"])
+        entries = {entry["id"]: entry for entry in told["nodes"]}
+        return cls(digest(text), entries, *(told[key] for key in ("ids", "limits", "covered", "plug_user", "groups")))
 
 
 def digest(text: bytes) -> str:

@@ -10,10 +10,11 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x04000000, 0x10000000, 0x20000000, 0x40000000
-PR_SET_PDEATHSIG = 1
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 # In this order a node is entered: the user namespace last, since in it there is no right to the others.
-SPACES = {"mnt": CLONE_NEWNS, "uts": CLONE_NEWUTS, "net": CLONE_NEWNET, "pid": CLONE_NEWPID, "user": CLONE_NEWUSER}
+SPACES = {"mnt": CLONE_NEWNS, "uts": CLONE_NEWUTS, "ipc": CLONE_NEWIPC, "net": CLONE_NEWNET, "pid": CLONE_NEWPID, "user": CLONE_NEWUSER}
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -50,6 +51,8 @@ def die_with_parent(parent: int) -> None:
 
 def enter(spaces: Mapping[str, int]) -> None:
     """Go into a node: its namespaces by name, each an open descriptor. Raises OSError."""
+    # In the user namespace the node's root has a right to every process; to this one not before it has become another program.
+    call("prctl", PR_SET_DUMPABLE, 0)
     for name in SPACES:
         if name in spaces:
             call("setns", spaces[name], SPACES[name])
@@ -62,8 +65,8 @@ def be(uid: int, gid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def inhabit(spaces: Mapping[str, int], account: list[int]) -> None:
-    """Go into a node as its root; where it has no user namespace, as the account itself."""
+def inhabit(spaces: Mapping[str, int], first: int) -> None:
+    """Go into a node as its root; where it has no user namespace, as the account that its root is outside."""
     enter(spaces)
-    uid, gid = (0, 0) if "user" in spaces else account[:2]
-    be(uid, gid)
+    account = 0 if "user" in spaces else first
+    be(account, account)

@@ -35,7 +35,7 @@ class State:
         self.written = began = time.monotonic()
         draft = f"{self.path}.new"
         try:
-            with open(draft, "w", encoding="utf-8") as file:
+            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as file:
                 json.dump(content, file)
             os.replace(draft, self.path)
         except OSError:

@@ -14,6 +14,7 @@ one end of a veth whose other end is in the bridge of the control net.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,8 @@ from ansible_collections.benito.testbed.plugins.module_utils.rundir import (
 from ansible_collections.benito.testbed.plugins.module_utils.service_ids import service
 
 KIND = "container"
+# Seconds that a container may take for another configuration.
+PATIENCE = 30.0
 PLUG = "vde_plug2tap"
 Ports = Mapping[str, Mapping[int, int]]
 
@@ -208,17 +211,21 @@ def reconfigure(ground: Ground, guest: Guest, process: Process) -> None:
     home = ground.rundir.guest(guest.id)
     key = configure(ground, guest)
     faults = read(f"{home}/io/state").faults
-    host_links.run(["nsenter", f"--target={leader(process)}", "--all", "--wd=/", "/run/benito/config/init", "apply"])
+    os.kill(init(process), signal.SIGHUP)
+    until = time.monotonic() + PATIENCE
     said = read(f"{home}/io/state")
+    while said.configured != key and said.faults == faults and time.monotonic() < until:
+        time.sleep(0.05)
+        said = read(f"{home}/io/state")
     if said.configured != key:
         raise ProcessError(f"it did not take its new configuration: {said.errors[-1] if said.faults > faults else 'no answer'}")
     write_json(f"{home}/launch.json", {**record_of(ground.rundir, guest.id), "config_key": key})
 
 
-def leader(process: Process) -> int:
-    """Return the process that is the first one as the container sees it: systemd-nspawn's child."""
+def init(process: Process) -> int:
+    """Return the process that runs the container's init: the second one as the container sees it, a grandchild of systemd-nspawn."""
     pid = process.pid
-    for dummy in range(2):
+    for dummy in range(3):
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
             pids = file.read().split()
         if not pids:

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import pty
-import pwd
 import re
 import signal
 import subprocess
@@ -31,6 +30,7 @@ from ansible_collections.benito.testbed.plugins.module_utils import (
 )
 from ansible_collections.benito.testbed.plugins.module_utils.errors import HostError
 from ansible_collections.benito.testbed.plugins.module_utils.guest_status import known
+from ansible_collections.benito.testbed.plugins.module_utils.id_ranges import recorded
 from ansible_collections.benito.testbed.plugins.module_utils.process_nodes import Around, Node
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
 
@@ -66,13 +66,13 @@ def table(*nodes: Node) -> list[list[Any]]:
 class Bench:
     """An experiment with switches, nodes of our choice, and a look at them from outside."""
 
-    def __init__(self, rundir: RunDir, account: str) -> None:
+    def __init__(self, rundir: RunDir) -> None:
         self.rundir = rundir
-        self.account = account
         self.switches = ["lan0", "lan1"]
         self.keys = ""
         self.shares: list[tuple[str, str, bool]] = []
         self.table: list[list[Any]] = []
+        self.limits: dict[str, int] = {}
 
     def wire(self) -> None:
         """Start the switches that do not run."""
@@ -80,7 +80,7 @@ class Bench:
         assert not [result for result in results if result.get("failed")], results
 
     def around(self) -> Around:
-        return Around(self.rundir, self.table, self.keys, self.account, self.shares)
+        return Around(self.rundir, self.table, self.keys, self.shares, node_limits.Limits.from_options(self.limits))
 
     def up(self, *nodes: dict[str, Any], purge: bool = True, check: bool = False, restart: bool = False) -> dict[str, dict[str, Any]]:
         """Bring nodes up; results by name."""
@@ -120,16 +120,8 @@ class Bench:
 
 
 @pytest.fixture
-def node_account(account: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The account of the nodes' roots, which role vhost makes, or another one that owns nothing where the host has none."""
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam("benito-node").pw_name
-    return "nobody"
-
-
-@pytest.fixture
-def bench(rundir: RunDir, node_account: str) -> Iterator[Bench]:
-    made = Bench(rundir, node_account)
+def bench(rundir: RunDir, account: str) -> Iterator[Bench]:
+    made = Bench(rundir)
     made.wire()
     yield made
     process_nodes.clear(rundir)
@@ -181,18 +173,18 @@ def test_a_node_is_root_in_its_network_and_nobody_on_the_host(bench: Bench) -> N
     ):
         assert bench.run("a", "sh", "-c", forbidden).returncode != 0, forbidden
     assert not os.path.exists("/etc/benito-was-here")
-    # Processes of the host are not to be seen.
-    assert bench.out("a", "ps -o pid= -A").split()[0] == "1"
+    # Processes of the host are not to be seen, nor are those of other nodes.
+    assert [line for line in bench.out("a", "ps -o args= -A").splitlines() if "ps -o" not in line] == []
     assert str(os.getpid()) not in bench.out("a", "ls /proc").split()
     # An account of the node can be had, for daemons that give up their rights.
     assert bench.out("a", "setpriv --reuid=33 --regid=33 --clear-groups id -u").strip() == "33"
 
 
-def test_a_file_of_a_node_belongs_to_its_account_outside(bench: Bench) -> None:
+def test_a_file_of_a_node_belongs_to_an_id_of_the_experiment_outside(bench: Bench) -> None:
     bench.up(described("a", 1))
     bench.out("a", "echo hello >/root/file")
     made = Path(f"{bench.rundir.guest('a')}/root/file")
-    assert made.owner() == bench.account
+    assert made.stat().st_uid == recorded(bench.rundir).node_first
 
 
 def test_what_programs_of_an_experiment_read(bench: Bench) -> None:
@@ -565,7 +557,7 @@ def test_the_sweep_finds_all_with_records_lost(bench: Bench) -> None:
 
 
 def test_two_experiments_on_a_host_do_not_meet(bench: Bench) -> None:
-    other = Bench(RunDir("lab", "other", "lab.other", bench.rundir.root), bench.account)
+    other = Bench(RunDir("lab", "other", "lab.other", bench.rundir.root))
     other.rundir.create()
     other.wire()
     try:
@@ -595,7 +587,7 @@ def test_limits_hold_where_the_host_has_control_groups(bench: Bench) -> None:
     assert done.returncode not in (0,)
     assert bench.run("b", "python3", "-c", "x = b'x' * (200 << 20)").returncode == 0
     assert bench.up(described("a", 1, limits=limits, start_command=command), described("b", 2))["a"]["action"] == "none"
-    bench.down("a")
+    bench.down("a", "b")
     assert node_limits.left(bench.rundir.mark) == []
 
 
@@ -661,12 +653,12 @@ def in_a_host_of_its_own(own_network: Run, bench: Bench, tmp_path: Path, test: C
 def test_the_host_itself_is_a_node_and_afterwards_as_before(own_network: Run, bench: Bench, tmp_path: Path) -> None:
     def test(hosts: Path) -> None:
         before = hosts.read_text()
-        p = physical(start_command="id -un; ping -c 1 -W 3 a", routes=[{"to": "10.99.7.0/24", "via": "10.99.0.2", "device": "bx0"}])
+        p = physical(start_command="id -u; ping -c 1 -W 3 a", routes=[{"to": "10.99.7.0/24", "via": "10.99.0.2", "device": "bx0"}])
         results = bench.up(p, described("a", 2, start_command="sleep 1000"))
         assert "msg" not in results["p"], results["p"]["msg"]
         assert (results["p"]["state"], results["p"]["exit_status"], results["p"]["entry"]) == ("booted", 0, ""), results
         said = Path(f"{bench.rundir.guest('p')}/var/log/start_command.out").read_text()
-        assert said.startswith(f"{bench.account}\n")
+        assert said.startswith(f"{recorded(bench.rundir).node_first}\n")
         assert subprocess.run(["ping", "-c", "1", "-W", "3", "a.demo.lab"], capture_output=True, check=False).returncode == 0
         assert bench.pings("a", "p")
         assert "10.99.7.0/24 via 10.99.0.2 dev bx0" in subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout

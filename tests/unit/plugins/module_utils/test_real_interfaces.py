@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import pwd
 import signal
 import subprocess
 import sys
@@ -66,9 +64,9 @@ def facts(device: str) -> dict[str, Any]:
 class Host:
     """A host of its own with an interface that leads to another machine, `far`, and an experiment on it."""
 
-    def __init__(self, rundir: RunDir, account: str) -> None:
+    def __init__(self, rundir: RunDir) -> None:
         self.rundir = rundir
-        self.around = Around(rundir, [["p", "lan0", 0, "10.99.0.1"], ["far", "lan0", 0, "10.99.0.2"]], "", account)
+        self.around = Around(rundir, [["p", "lan0", 0, "10.99.0.1"], ["far", "lan0", 0, "10.99.0.2"]])
 
     def up(self, *nodes: dict[str, Any], check: bool = False) -> dict[str, Any]:
         """Bring the node up; its result."""
@@ -96,9 +94,6 @@ def on_host(
     own_network: Run, rundir: RunDir, account: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., None]]:
     """Run a test on such a host, whose network and /etc/hosts are nobody else's."""
-    owner = "nobody"
-    with contextlib.suppress(KeyError):
-        owner = pwd.getpwnam("benito-node").pw_name
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost\n")
 
@@ -124,7 +119,7 @@ def on_host(
                 ip(*[word.replace("\\", " ") for word in command.replace("\\ ", "\\").split()])
             Path("/proc/sys/net/ipv4/conf/real0/rp_filter").write_text("2")
             subprocess.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"], check=True)
-            host = Host(rundir, owner)
+            host = Host(rundir)
             try:
                 test(host)
             finally:
@@ -351,7 +346,7 @@ def test_a_cable_and_a_node_do_not_share_one(on_host: Callable[..., None]) -> No
 def test_a_node_that_fails_gives_it_back(on_host: Callable[..., None]) -> None:
     def test(host: Host) -> None:
         before = facts("real0")
-        host.around = Around(host.rundir, host.around.hosts, "", host.around.account, [("/x", "/nowhere/at/all", False)])
+        host.around = Around(host.rundir, host.around.hosts, "", [("/x", "/nowhere/at/all", False)])
         assert "there is no directory /nowhere/at/all" in host.up(described())["msg"]
         assert facts("real0") == before
 
