@@ -42,7 +42,7 @@ step_shellcheck() { shell_scripts | xargs -0 shellcheck; }
 step_licences() { reuse lint --quiet || reuse lint --lines; }
 step_ansible-lint() { ansible-lint --offline; }
 step_unit() { python -m pytest; }
-step_fuzz() { python -B -m tests.fuzz --inputs 30000; } # about a minute; the same inputs each time
+step_fuzz() { python -B -m tests.fuzz --inputs 80000; } # about a minute; the same inputs each time
 step_docs() { antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .; }
 step_changelog() { antsibull-changelog lint; }
 step_build() { tests/build.sh; }

@@ -12,6 +12,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from ansible_collections.benito.testbed.plugins.module_utils import (
     boot_state,
     cable_status,
+    console,
     control_net,
     guest_status,
     host_links,
@@ -49,9 +51,21 @@ def _home() -> rundir.RunDir:
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     for place in ("guests/g/io", "switches/s/io", "shapers/h/io", "cables/io", "nodes", "shares"):
         (root / "x" / place).mkdir(parents=True)
-    # What a record can make us start is not what is tested here.
-    host_links.run = _nothing  # type: ignore[assignment]
     return found
+
+
+def _apart(target: Target) -> Target:
+    """Return a target whose reader starts no programs: what a record can make us start is not what is tested here."""
+
+    def read(data: bytes) -> None:
+        before = host_links.run
+        host_links.run = _nothing  # type: ignore[assignment]
+        try:
+            target.read(data)
+        finally:
+            host_links.run = before
+
+    return replace(target, read=read)
 
 
 def _nothing(words: list[str], *more: object, **options: object) -> str:
@@ -102,6 +116,15 @@ def _console(data: bytes) -> None:
     with _written("guests/g/io/console.log", data) as home:
         _printed(guest_status.panic(home.guest("g")))
         _printed(guest_status.last_words(home.guest("g")))
+
+
+def _shown(data: bytes) -> None:
+    """Show what a node wrote, in pieces, to a terminal."""
+    plain, moving = console.Sieve(), console.Sieve(moving=True)
+    pieces = data.split(b"|")
+    assert all(c.isprintable() or c in "\n\t" for piece in pieces for c in plain.pass_on(piece))
+    text = console.HARMLESS.sub("", "".join(moving.pass_on(piece) for piece in pieces))
+    assert all(c.isprintable() or c in "\n\t\r\b\x07" for c in text), "what a terminal obeys is shown"
 
 
 def _guest_launch(data: bytes) -> None:
@@ -353,7 +376,7 @@ def targets() -> list[Target]:
     shaper = {"name": "h", "node": "a", "interface": "e0", "processes": halves, "plugs": {"out": ["s", 1], "in": ["s", 2]}}
     words = ("name", "state", "pid", "cables", "nodes", "process", "plugs", "claim", "g", "c", "d")
     refused = (HostError, OSError)
-    return [
+    found = [
         Target(
             "guest-message",
             _guest_message,
@@ -363,6 +386,14 @@ def targets() -> list[Target]:
             share=20,
         ),
         Target("console", _console, _CONSOLES, words=("Kernel panic",), form="words", share=20),
+        Target(
+            "shown",
+            _shown,
+            _CONSOLES,
+            words=("\x1b[", "\x1b]0;", "\x1bP", "\x1b\\", "\x9b", "|", "m", "?1049h", "6n"),
+            form="words",
+            share=20,
+        ),
         Target("untrusted", _untrusted, _encoded(_REPORT, _GATE, _STATE), refused, words, share=60),
         Target("launch-guest", _guest_launch, launch, refused, words, share=20),
         Target("launch-switch", _switch_launch, _encoded(_LAUNCHED), refused, words, share=20),
@@ -389,3 +420,4 @@ def targets() -> list[Target]:
         Target("vde-answer", _scripted(_switch_answer), _SWITCH, refused, ("Port", "endpoint", "pid=", "prog", ":"), "words", 20),
         Target("wirefilter-answer", _scripted(_wirefilter_answer), _FILTER, refused, ("L->R", "Delay", "Bandwidth", "+"), "words", 20),
     ]
+    return [_apart(target) for target in found]
