@@ -158,6 +158,8 @@ class GuestReport:
     start: str = field(metadata=_by(_one_of("", "cold", "warm")))
     control_address: str = field(metadata=_by(_address))
     ssh_host_key: str = field(metadata=_by(public_key))
+    # Only that there is a way into it by a program of its host: which program that is follows from its kind.
+    entered: bool = field(metadata=_by(lambda value: value is True or (isinstance(value, str) and bool(value)), "entry"))
 
 
 @dataclass(frozen=True)

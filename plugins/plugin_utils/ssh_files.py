@@ -42,8 +42,8 @@ def ssh_config(
     A node is a mapping with ``name`` and ``control``, as ``benito_node`` or a guest of a pnode's document, and may have ``pnode``.
     ``pnodes`` has the connection variables of each pnode (``ansible_host`` and so on), over which guests are reached where their addresses
     are private; without them, and over a local connection, they are reached directly. ``answers`` has the list of guests that each host
-    returned, see `guest_reports`: of it counts ``control_address`` of a node whose address the lab's DHCP server chose, and that there is
-    a process node, which is entered by a program of its host that speaks ssh on its standard input.
+    returned, see `guest_reports`: of it counts ``control_address`` of a node whose address the lab's DHCP server chose, and that a
+    node has an ``entry``, a program of its host that speaks ssh on its standard input.
     Keys and known hosts are files of the experiment's state directory, the latter ``known_hosts_file``. Raises TopologyError for what
     cannot stand in the file.
     """
@@ -60,13 +60,13 @@ def ssh_config(
         pnode = pnodes.get(host_of(node), {})
         if node.get("kind") == "physical" and not _is_local(pnode):
             entries.append(_itself(" ".join(_names(benito, node)), pnode))
-        elif address or (report and node.get("kind") == "process"):
+        elif address or (report and report.entered):
             name, full = _names(benito, node)
             if address:
                 _checked(_ADDRESS, address, "an address")
                 names, way = f"{name} {full} {address}", _way(mode, str(address), (control or {}).get("port"), pnode)
             else:
-                names, way = f"{name} {full}", _entry(_program(benito, pnode), name, pnode)
+                names, way = f"{name} {full}", _entry(_program(benito, str(node["kind"]), pnode), name, pnode)
             entries.append(
                 f"Host {names}\n"
                 f"{way}"
@@ -94,10 +94,10 @@ def _itself(names: str, pnode: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _program(benito: Mapping[str, Any], pnode: Mapping[str, Any]) -> str:
-    """Return the program of a pnode that leads into its process nodes. Where it is follows from the plan: no host is asked."""
+def _program(benito: Mapping[str, Any], kind: str, pnode: Mapping[str, Any]) -> str:
+    """Return the program of a pnode that leads into its nodes of a kind. Where it is follows from the plan: no host is asked."""
     root = _checked(_DIRECTORY, pnode.get("vhost_root") or ROOT, "a directory")
-    return f"{root}/{_checked(_ID, benito['id'], 'an id')}/nodes/enter"
+    return f"{root}/{_checked(_ID, benito['id'], 'an id')}/{'nodes' if kind == 'process' else _checked(_ID, kind, 'a kind')}/enter"
 
 
 def _entry(program: str, name: str, pnode: Mapping[str, Any]) -> str:

@@ -32,9 +32,12 @@ NODES = [
 ]
 PNODES = {name: {"ansible_host": f"{name}.example"} for name in ("pnode-0000", "pnode-0001", "m")}
 HONEST = {
-    "pnode-0000": [{"name": "m", "state": "booted", "ssh_host_key": KEY}, {"name": "outside", "state": "booted", "ssh_host_key": KEY}],
-    "pnode-0001": [{"name": "far", "state": "booted", "ssh_host_key": KEY}],
-    "m": [{"name": "inside", "state": "booted", "ssh_host_key": KEY, "exit_status": 0}],
+    "pnode-0000": [
+        {"name": "m", "state": "booted", "ssh_host_key": KEY},
+        {"name": "outside", "state": "booted", "ssh_host_key": KEY, "entry": "/x"},
+    ],
+    "pnode-0001": [{"name": "far", "state": "booted", "ssh_host_key": KEY, "entry": "/x"}],
+    "m": [{"name": "inside", "state": "booted", "ssh_host_key": KEY, "exit_status": 0, "entry": "/x"}],
 }
 LIE = "ssh-ed25519 LIELIELIE"
 
@@ -171,7 +174,10 @@ def test_a_lie_about_its_own_node(name, lie):
     if name == "name":
         assert host_keys(NODES, answers) == dict.fromkeys(("m", "outside", "far"), KEY)
         return
-    assert directives(answers) == directives(HONEST)
+    if name == "entry" and "inside" not in ssh_config(BENITO, NODES, PNODES, answers):
+        assert set(directives(answers)) < set(directives(HONEST)), "a node that has no way in by its host's word has none"
+    else:
+        assert directives(answers) == directives(HONEST)
     assert known_hosts(BENITO, NODES, host_keys(NODES, answers)).count("\n") in (3, 4)
     assert harmless(status_table(NODES, answers), lines=True)
     rows = {row["name"]: row for row in status_rows(NODES, answers)}

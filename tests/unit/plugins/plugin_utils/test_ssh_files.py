@@ -81,7 +81,7 @@ def test_addresses_that_the_labs_server_gave():
 
 def test_nodes_without_an_address_are_entered_by_way_of_their_host():
     nodes = [{"name": f"n{i}", "pnode": f"pnode-000{i}", "kind": "process", "control": None} for i in range(3)]
-    answers = {f"pnode-000{i}": [{"name": f"n{i}", "state": "booted"}] for i in range(2)}
+    answers = {f"pnode-000{i}": [{"name": f"n{i}", "state": "booted", "entry": "/any"}] for i in range(2)}
     pnodes = {**PNODES, "pnode-0001": {**PNODES["pnode-0001"], "vhost_root": "/run/x y/50%"}}
     lines = [line.strip() for line in ssh_config(BENITO, nodes, pnodes, answers).splitlines()]
     assert [line for line in lines if line.startswith(("Host ", "HostName", "Proxy"))] == [
