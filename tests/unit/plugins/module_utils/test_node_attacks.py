@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -417,3 +417,42 @@ def test_what_is_said_and_asked_goes_through(bench: Bench, tmp_path: Path) -> No
     assert done.returncode == 5
     shown, status = on_terminal('"$1" a -- sh -c "read x; echo got \\$x; test -t 0 && test ! -t 1 && exit 4" | cat; exit 6', argv[0])
     assert (status, "got" in shown) == (6, True)
+
+
+def test_a_link_in_a_nodes_own_place_leads_nobody_astray(own_network: Callable[[Callable[[], None]], None], bench: Bench) -> None:
+    """On many hosts a file that a node has of its own is a link into /run, which belongs to the node's root."""
+
+    def test() -> None:
+        for command in (
+            "mount -t tmpfs tmpfs /mnt",
+            "mkdir /mnt/upper /mnt/work",
+            "mount -t overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work overlay /etc",
+            "mount -t tmpfs tmpfs /var/cache",
+            "mkdir /var/cache/benito",
+            "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf",
+        ):
+            subprocess.run(command.split(), check=True)
+        process_nodes.clear(bench.rundir)
+        try:
+            bench.up(described("a", 1))
+            assert bench.out("a", "cat /etc/resolv.conf; readlink -f /etc/resolv.conf") == "/run/systemd/resolve/stub-resolv.conf\n"
+            # What covers the roots would be taken away in the place of the file.
+            root = "/var/cache/benito"
+            before = bench.out("a", "cat /proc/self/mountinfo").splitlines()
+            place = "/run/systemd/resolve"
+            bench.out("a", f"mv /run/systemd /run/old; mkdir -p {place}; ln -s {root} {place}/stub-resolv.conf")
+            node = described("a", 1, routes=[{"to": "10.99.7.0/24", "via": "192.0.2.1", "device": "eth1"}])
+            for dummy in range(2):
+                # A configuration that cannot be taken lets all files be exchanged at the next try.
+                assert bench.up(node)["a"]["failed"]
+            after = bench.out("a", "cat /proc/self/mountinfo").splitlines()
+            assert [line.split()[4] for line in before if line.split()[4].startswith("/var/")] == [
+                line.split()[4] for line in after if line.split()[4].startswith("/var/")
+            ]
+            bench.table = [["a", "lan0", 0, "10.99.0.1"], ["z", "lan0", 0, "10.99.0.77"]]
+            bench.up(described("a", 1))
+            assert "10.99.0.77" in bench.out("a", "cat /etc/hosts")
+        finally:
+            process_nodes.clear(bench.rundir)
+
+    own_network(test)
