@@ -193,4 +193,4 @@ def main(directory: str, words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.path.dirname(os.path.abspath(__file__)), sys.argv[1:]))
+    raise SystemExit(main(os.path.dirname(os.path.abspath(__file__)), sys.argv[1:]))

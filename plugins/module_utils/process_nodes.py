@@ -144,12 +144,11 @@ def sound(entry: object) -> bool:
     """Tell whether an entry of the list is what `entry` makes; one that is not is as if it were not there."""
     if not isinstance(entry, dict):
         return False
-    kinds: dict[str, type] = dict.fromkeys(("id", "name", "kind", "home", "command"), str)
-    kinds.update(dict.fromkeys(("plugs", "network", "mounts", "files"), list))
     rows = [(row, count) for key, count in (("plugs", 5), ("network", 2), ("mounts", 3), ("files", 2)) for row in _list(entry.get(key))]
     devices = entry.get("devices", [])
     return (
-        all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
+        all(isinstance(entry.get(key), str) for key in ("id", "name", "kind", "home", "command"))
+        and all(isinstance(entry.get(key), list) for key in ("plugs", "network", "mounts", "files"))
         and all(isinstance(row, list) and len(row) == count for row, count in rows)
         and all(isinstance(plug[0], str) and isinstance(plug[2], str) and plug[2].count("/") > 2 for plug in entry["plugs"])
         and isinstance(devices, list)

@@ -58,7 +58,7 @@ class Process:
             pid, started, boot, argv = (record[key] for key in ("pid", "started", "boot", "argv")) if record else (0, 0, "", [])
         except (KeyError, TypeError):
             return None
-        numbers = type(pid) is int and type(started) is int and 0 < pid < LARGEST_PID
+        numbers = not any(isinstance(n, bool) or not isinstance(n, int) for n in (pid, started)) and 0 < pid < LARGEST_PID
         words = isinstance(boot, str) and isinstance(argv, (list, tuple)) and bool(argv) and all(isinstance(word, str) for word in argv)
         return cls(pid, started, boot, tuple(argv)) if numbers and words else None
 

@@ -96,7 +96,7 @@ def test_an_index_that_gives_out_something_else_installs_nothing(tmp_path: Path)
     assert (done.returncode == 0, holds()) == (False, [])
     assert "DO NOT MATCH THE HASHES" in done.stderr
     wheel(tmp_path / "index", "good = True")
-    (tmp_path / "requirements.lock").write_text(lock.split(" ")[0] + "\n")
+    (tmp_path / "requirements.lock").write_text(lock.split(" ", maxsplit=1)[0] + "\n")
     assert (setup().returncode == 0, holds()) == (False, [])
     digest = hashlib.sha256((tmp_path / "index/trusted-1.0-py3-none-any.whl").read_bytes()).hexdigest()
     (tmp_path / "requirements.lock").write_text(f"trusted==1.0 --hash=sha256:{digest}\n")
