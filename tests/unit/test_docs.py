@@ -90,3 +90,14 @@ def test_every_make_target_and_playbook_exists(page: Path) -> None:
 def test_the_page_of_the_readme_has_no_other_list_of_pages_than_there_are() -> None:
     linked = set(LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
     assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= linked
+
+
+def test_each_promise_of_security_names_a_test_that_there_is() -> None:
+    named_tests = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs/security.md").read_text(encoding="utf-8"))
+    assert len(named_tests) > 40
+    lost = [
+        f"{path}::{name}"
+        for path, name in named_tests
+        if not (ROOT / path).is_file() or (name and f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8"))
+    ]
+    assert not lost
