@@ -18,9 +18,8 @@ ROLE = Path(__file__).resolve().parents[2] / "roles/vhost"
 PASSWD = {
     "benito": "benito:x:990:990:Benito guests and switches:/var/lib/benito:/bin/sh",
     "benito-share": "benito-share:x:988:988:Directories shared with Benito guests:/nonexistent:/usr/sbin/nologin",
-    "benito-node": "benito-node:x:989:989:Root of Benito process nodes:/nonexistent:/usr/sbin/nologin",
 }
-GROUPS = {"benito": "benito kvm", "benito-share": "benito-share", "benito-node": "benito-node"}
+GROUPS = {"benito": "benito kvm", "benito-share": "benito-share"}
 
 
 def look(
@@ -85,7 +84,7 @@ def test_accounts_as_they_are_to_be_are_left_alone(tmp_path: Path) -> None:
     "altered",
     [
         {"passwd": {**PASSWD, "benito": PASSWD["benito"].replace("/bin/sh", "/bin/bash")}},
-        {"passwd": {"benito-node": PASSWD["benito-node"]}},
+        {"passwd": {"benito-share": PASSWD["benito-share"]}},
         {"groups": {**GROUPS, "benito": "benito"}},
         {"groups": {**GROUPS, "benito": "benito kvm sudo"}},
         {"shadow": "!"},
@@ -120,7 +119,6 @@ PERSON = "benito:x:1000:1000:Benito Somebody,,,:/home/benito:/bin/bash"
             "benito: its id, 990, belongs to another account as well",
         ),
         ({"passwd": {"benito-share": PERSON.replace("benito:", "benito-share:")}}, "benito-share: its id, 1000"),
-        ({"passwd": {"benito-node": PERSON.replace("benito:", "benito-node:")}}, "benito-node: its id, 1000"),
         ({"passwd": {}, "group": {"benito": "benito:x:1001:alice"}}, "benito: there is a group of that name without the account"),
         ({"group": {"benito": "benito:x:1001:"}}, "benito: the group of that name is not its own"),
         ({"group": {"benito": "benito:x:990:alice"}}, "benito: its group has other members"),

@@ -77,4 +77,3 @@ account() { # NAME COMMENT HOME [FORMER HOME]
 
 account benito 'Benito guests and switches' "$root" /var/lib/benito
 account benito-share 'Directories shared with Benito guests' /nonexistent
-account benito-node 'Root of Benito process nodes' /nonexistent
