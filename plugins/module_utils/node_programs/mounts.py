@@ -200,13 +200,13 @@ def furnish(entry: Mapping[str, Any], found: Iterable[Source], first: int) -> No
     for dummy, place in entry["files"]:
         source = next(following)
         if os.path.exists(place) or _stand_in(place):
-            put(source, place, MOVE_MOUNT_T_SYMLINKS)
+            put(source, place)
 
 
-def put(source: Source, place: str, flags: int = 0) -> None:
-    """Put a mount that has no place yet into one. Raises OSError, which names the place."""
+def put(source: Source, place: str) -> None:
+    """Put a mount that has no place yet into one, or to where a link there leads. Raises OSError, which names the place."""
     try:
-        system_call(MOVE_MOUNT, source.handle, b"", AT_FDCWD, place.encode(), MOVE_MOUNT_F_EMPTY_PATH | flags)
+        system_call(MOVE_MOUNT, source.handle, b"", AT_FDCWD, place.encode(), MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS)
     except OSError as error:
         raise OSError(error.errno, f"cannot mount anything at {place}: {error.strerror}") from error
     os.close(source.handle)

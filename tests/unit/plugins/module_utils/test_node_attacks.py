@@ -456,3 +456,25 @@ def test_a_link_in_a_nodes_own_place_leads_nobody_astray(own_network: Callable[[
             process_nodes.clear(bench.rundir)
 
     own_network(test)
+
+
+def test_places_that_are_links_on_the_host_are_found(own_network: Callable[[Callable[[], None]], None], bench: Bench) -> None:
+    """As in machines that carry nodes, which have /var/benito themselves, and /var/containers as a link to it."""
+
+    def test() -> None:
+        for command in (
+            "mount -t tmpfs tmpfs /mnt",
+            "mkdir /mnt/upper /mnt/work",
+            "mount -t overlay -o lowerdir=/var,upperdir=/mnt/upper,workdir=/mnt/work overlay /var",
+            "mkdir /var/benito",
+            "ln -s benito /var/containers",
+        ):
+            subprocess.run(command.split(), check=True)
+        process_nodes.clear(bench.rundir)
+        try:
+            assert bench.up(described("a", 1))["a"]["state"] == "booted"
+            assert bench.out("a", "cat /var/benito/config/pid_eid /var/containers/config/pid_eid").split() == ["lab", "demo"] * 2
+        finally:
+            process_nodes.clear(bench.rundir)
+
+    own_network(test)
