@@ -134,12 +134,22 @@ def start(rundir: RunDir, switch: Switch, around: Sequence[Process] | None = Non
     own_directory(f"{home}/io", ids, visitors if visitors == account(ACCOUNT).pw_gid != ids.gid else None)
     process = spawn(command(rundir, switch), mark=rundir.mark, log=f"{home}/switch.log", user=ids, unit="benito-switch", console=True)
     deadline = time.monotonic() + 5
-    while not (os.path.exists(f"{home}/io/ctl/ctl") and os.path.exists(f"{home}/io/mgmt")):
+    # A socket has its path a moment before it can be connected to.
+    while not (_listens(f"{home}/io/ctl/ctl") and _listens(f"{home}/io/mgmt")):
         if not alive(process) or time.monotonic() > deadline:
             stop(process)
             raise ProcessError(f"the switch of {switch.name} did not come up: {tail(f'{home}/switch.log') or 'no output'}")
         time.sleep(0.005)
     write_json(record_path(rundir, switch.id), {"name": switch.name, "process": process.to_record()})
+
+
+def _listens(path: str) -> bool:
+    """Tell whether connections to a socket are taken."""
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.settimeout(1)
+        connect(probe, path)
+        return True
+    return False
 
 
 def let_cables_in(rundir: RunDir, ids: Collection[str]) -> None:

@@ -26,6 +26,7 @@ from ansible_collections.benito.testbed.plugins.module_utils import (
     control_bridge,
     control_net,
     guest_status,
+    host_forwarding,
     host_links,
     link_changes,
     process_nodes,
@@ -275,7 +276,7 @@ def silent(tun: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]
             for word, stand_in in stand_ins.items():
                 if hasattr(module, word) and str(getattr(module, "__name__", "")).startswith("ansible_collections"):
                     monkeypatch.setattr(module, word, stand_in)
-        monkeypatch.setattr(control_net, "FORWARDING", str(tun))
+        monkeypatch.setattr(host_forwarding, "FORWARDING", str(tun))
         monkeypatch.setattr(control_bridge, "_batch", lambda lines, force=False: None)
         monkeypatch.setattr(control_bridge, "captured", lambda interface: {"interface": interface, "addresses": [], "routes": [], "mtu": 1})
         monkeypatch.setattr(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.benito.testbed.plugins.module_utils import node_limits, node_supervisor, process_nodes, vde
+from ansible_collections.benito.testbed.plugins.module_utils import node_limits, process_nodes, vde
 from ansible_collections.benito.testbed.plugins.module_utils.node_programs import spaces
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
 
@@ -30,9 +30,8 @@ pytestmark = pytest.mark.usefixtures("root_user", "account")
 
 
 @pytest.fixture
-def both(rundir: RunDir, account: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Bench, Bench]]:
+def both(rundir: RunDir) -> Iterator[tuple[Bench, Bench]]:
     """Two experiments on a host, each with a node that is called a."""
-    monkeypatch.setattr(node_supervisor, "ACCOUNT", account)
     made = (Bench(rundir), Bench(RunDir("lab", "other", "lab.other", rundir.root)))
     try:
         for bench in made:
@@ -255,7 +254,7 @@ def test_what_an_experiment_keeps_is_not_for_others_to_read(bench: Bench) -> Non
     assert any("keeper.log" in path for path in paths) and any("start_command.out" in path for path in paths)
     done = subprocess.run([sys.executable, "-c", read], input="\0".join(paths), capture_output=True, text=True, check=True)
     found = {os.path.relpath(path, f"{bench.rundir.path}/nodes") for path in done.stdout.splitlines()}
-    assert {name for name in found if not name.startswith("programs/")} == {"enter", "empty", "ssh_host_ed25519_key.pub"}
+    assert {name for name in found if not name.startswith("programs/")} == {"../console", "enter", "empty", "ssh_host_ed25519_key.pub"}
 
 
 def test_nobody_takes_over_who_enters(bench: Bench) -> None:
