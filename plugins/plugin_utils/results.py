@@ -228,6 +228,17 @@ class ControlReport:
 
 
 @dataclass(frozen=True)
+class OwnerReport:
+    """The owner of the experiment that a host has recorded; ``text`` is all of it as one line."""
+
+    user: str = field(metadata=_by(_text(255)))
+    controller: str = field(metadata=_by(_text(255)))
+    fingerprint: str = field(metadata=_by(_text(64)))
+    since: str = field(metadata=_by(_text(64)))
+    text: str = field(metadata=_by(_text(700)))
+
+
+@dataclass(frozen=True)
 class HostReport:
     """What a host says of all but its nodes. ``pnode`` and ``host`` are the controller's words for it."""
 
@@ -239,6 +250,7 @@ class HostReport:
     down: tuple[str, ...] = field(metadata=_by(_list(_text(130))))
     cables: tuple[CableReport, ...] = field(metadata=_by(_list(_record(CableReport))))
     server: ServerReport | None = field(metadata=_by(_record(ServerReport)))
+    owner: OwnerReport | None = field(metadata=_by(_record(OwnerReport)))
 
 
 @dataclass(frozen=True)

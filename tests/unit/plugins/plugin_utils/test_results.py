@@ -242,6 +242,7 @@ def test_what_is_honest_stays():
             }
         ],
         "server": {"state": "running", "pid": 9, "listen": "172.20.1.1:5640", "account": "benito"},
+        "owner": {"user": "ann", "controller": "lab", "fingerprint": "SHA256:x", "since": "2026-01-01T00:00:00Z", "text": "ann at lab"},
     }
     assert host_reports({"pnode-0000": said, "m": None}, {"pnode-0000": "alpha"}) == [{"pnode": "pnode-0000", "host": "alpha", **said}]
     facts = {"cores": 8, "memory": 32000, "held": 5, "host_keys": [KEY]}
