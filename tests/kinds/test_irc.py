@@ -28,8 +28,8 @@ def demo_text(kind: str, programs: str) -> str:
 
 @pytest.fixture(scope="module")
 def programs() -> Iterator[Path]:
-    """Where the demo's programs are: everybody can reach it, which cannot be said of a checkout."""
-    place = Path(tempfile.mkdtemp(prefix="benito-irc-", dir="/var/tmp"))
+    """Where the demo's programs are: everybody can reach it, which cannot be said of a checkout, and nodes see it."""
+    place = Path(tempfile.mkdtemp(prefix="benito-irc-", dir="/srv"))
     try:
         place.chmod(0o755)
         for name in PROGRAMS:
