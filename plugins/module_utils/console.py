@@ -18,6 +18,7 @@ import re
 import select
 import socket
 import stat
+import struct
 import sys
 import termios
 import time
@@ -116,6 +117,8 @@ def show(path: str, lines: int, follow: bool) -> None:
     text = sieve.pass_on(os.pread(handle, size - start, start))
     sys.stdout.write("".join(text.splitlines(keepends=True)[-lines:] if lines else []))
     sys.stdout.flush()
+    if not size:
+        sys.stderr.write("console: nothing so far; a machine that was woken up as a copy of a booted one did not print while it booted\n")
     place = size
     while follow:
         piece = os.pread(handle, PIECE, place)
@@ -143,8 +146,13 @@ def log_in(path: str) -> None:
             line.settimeout(5)
             line.connect(path)
             line.settimeout(None)
+            listener = struct.unpack("=iII", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+            owner = os.stat(os.path.dirname(path)).st_uid
         except OSError as error:
             raise Wrong(f"{path}: {error.strerror or error}; does the node run?") from None
+        if listener != owner:
+            # A link in the place of the socket can lead to another experiment.
+            raise Wrong(f"{path}: the id {listener} listens there, and not the owner of the directory, {owner}")
         before, sieve = termios.tcgetattr(0), Sieve(moving=True)
         sys.stdout.write("Press Enter for a prompt, Ctrl-] to leave.\r\n")
         sys.stdout.flush()

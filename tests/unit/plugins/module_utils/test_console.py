@@ -152,3 +152,25 @@ def test_the_console_itself(home: Path) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         line.close()
         os.close(terminal)
+
+
+@pytest.mark.usefixtures("root_user")
+def test_nothing_is_typed_into_the_console_of_another_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of one experiment put a link to the console of another into the place of its own."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    for place in (own, other):
+        place.mkdir()
+    os.chown(own, 65533, 65533)
+    (own / "console").symlink_to(other / "console")
+    monkeypatch.setattr(os, "isatty", lambda number: True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(other / "console"))
+        listener.listen()
+        with pytest.raises(console.Wrong, match="the id 0 listens there, and not the owner of the directory, 65533"):
+            console.log_in(str(own / "console"))
+
+
+def test_a_log_without_a_word_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log").touch()
+    console.show(str(tmp_path / "log"), 10, follow=False)
+    assert "nothing so far" in capsys.readouterr().err
