@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.benito.testbed.plugins.module_utils import guest_status
+from ansible_collections.benito.testbed.plugins.module_utils import console, guest_status
 from ansible_collections.benito.testbed.plugins.module_utils.console import HARMLESS, Sieve
 from ansible_collections.benito.testbed.plugins.module_utils.rundir import RunDir
 
