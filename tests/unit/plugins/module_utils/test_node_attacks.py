@@ -37,7 +37,7 @@ def both(rundir: RunDir) -> Iterator[tuple[Bench, Bench]]:
         for bench in made:
             bench.rundir.create()
             bench.wire()
-            bench.up(described("a", 1, start_command="sleep 1000"))
+            bench.up(described("a", 1, start_command="sleep 1000 &"))
         yield made
     finally:
         for bench in made:
@@ -84,6 +84,7 @@ def test_no_file_is_planted_in_the_home_of_another_experiment(both: tuple[Bench,
 def test_ids_of_one_experiment_are_not_those_of_another(both: tuple[Bench, Bench]) -> None:
     owners = []
     for bench in both:
+        bench.up(described("a", 1, start_command="sleep 1000"), restart=True)
         pid = bench.infos()["a"]["pid"]
         owners.append(os.stat(f"/proc/{pid}").st_uid)
         assert os.stat(f"{bench.rundir.guest('a')}/root").st_uid == owners[-1]
