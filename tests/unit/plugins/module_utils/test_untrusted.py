@@ -39,6 +39,8 @@ def test_anything_else_is_one_exception(text):
         "9" * 1_000_000,
         "-" + "9" * 100,
         "1e" + "9" * 100,
+        "1e999",
+        '{"a": -1E+0400}',
         "NaN",
         "-Infinity",
         "",
