@@ -8,6 +8,7 @@ All of them are kept by one supervisor (see `node_programs`): here its list is w
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import time
@@ -18,7 +19,7 @@ from typing import Any
 from . import host_forwarding, host_links, hosts_block, physical_nodes, process_files, vde
 from .errors import HostError
 from .guest import Guest, GuestError
-from .guest_status import install_console, known
+from .guest_status import install_console, kind_of, known
 from .id_ranges import id_range, recorded
 from .node_limits import Limits
 from .node_programs.node import differs, key_of
@@ -74,6 +75,12 @@ class Around:
     authorized_keys: str = ""
     shares: Sequence[tuple[str, str, bool]] = ()
     limits: Limits = field(default_factory=Limits)
+
+    @functools.cached_property
+    def node_first(self) -> int:
+        """What id 0 of the nodes is on the host; 0 in a check run where the experiment has no ids yet."""
+        ids = recorded(self.rundir)
+        return ids.node_first if ids else 0
 
 
 # What the supervisor says of a node, by type.
@@ -132,7 +139,8 @@ def view(rundir: RunDir) -> View:
     home = directory(rundir)
     nodes = read_json(f"{home}/nodes.json").get("nodes", [])
     entries = {entry["id"]: entry for entry in nodes if sound(entry)} if isinstance(nodes, list) else {}
-    records = {id_: read_json(f"{rundir.guest(id_)}/launch.json") for id_ in mine(rundir)}
+    records = {id_: read_json(f"{rundir.guest(id_)}/launch.json") for id_ in known(rundir)}
+    records = {id_: record for id_, record in records.items() if record.get("kind") in KINDS}
     return View(*said(rundir), entries, records)
 
 
@@ -195,7 +203,7 @@ def entry(around: Around, node: Node, hosts: process_files.Hosts, boot: int) -> 
         "files": files if node.kind == PROCESS else files[:1],
         "command": guest.start_command,
         "limits": node.limits,
-        "ids": ids.node_first if (ids := recorded(around.rundir)) else 0,
+        "ids": around.node_first,
         "space": around.limits.space,
         "told": hashlib.sha256(told.encode()).hexdigest()[:16],
     }
@@ -279,7 +287,7 @@ def started(around: Around, nodes: Sequence[Node], pace: Pace, purge: bool, chec
     for result, id_ in zip(results, gone):
         with _failing(result):
             _discard(rundir, id_)
-    if not mine(rundir):
+    if not any(kind_of(rundir, id_) in KINDS for id_ in known(rundir)):
         clear(rundir)
     _settle_down(rundir, jobs, pace)
     after = view(rundir)
@@ -487,7 +495,7 @@ def absent(around: Around, ids: Sequence[str], pace: Pace, check: bool) -> list[
     for id_, result in zip(ids, results):
         with _failing(result):
             _discard(rundir, id_)
-    if not mine(rundir):
+    if not any(kind_of(rundir, id_) in KINDS for id_ in known(rundir)):
         clear(rundir)
     return results
 

@@ -33,8 +33,8 @@ def clean(text: str) -> str:
 
 
 def words(text: str) -> str:
-    """Return text of one or more lines that does nothing to a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    """Return text of one or more lines that does nothing to a terminal. Lines from a terminal of the host end with both signs."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text.replace("\r\n", "\n"))
 
 
 def _printable(value: Any) -> Any:
