@@ -19,11 +19,6 @@ def test_an_honest_result_stays():
 @pytest.mark.parametrize(
     "key", ["add_group", "add_host", "ansible_facts", "ansible_stats", "results", "skipped", "unreachable", "_ansible_x", "_ansible_notify"]
 )
-def test_lines_from_a_terminal_end_as_others_do():
-    assert words("package a\r\npackage b\r\n") == "package a\npackage b\n"
-    assert words("over\rwritten") == "over?written"
-
-
 def test_keys_that_ansible_acts_upon(key):
     assert json.loads(clean(json.dumps({**HONEST, key: {"x": 1}}))) == HONEST
 
@@ -56,3 +51,8 @@ def test_what_is_no_result_is_cut():
 )
 def test_nothing_of_junk_is_a_result_to_ansible(junk):
     assert "{" not in clean(junk)
+
+
+def test_lines_from_a_terminal_end_as_others_do():
+    assert words("package a\r\npackage b\r\n") == "package a\npackage b\n"
+    assert words("over\rwritten") == "over?written"
