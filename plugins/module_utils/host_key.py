@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import struct
 
@@ -17,9 +18,13 @@ TYPE = b"ssh-ed25519"
 
 
 def make(path: str) -> None:
-    """Make a key in OpenSSH's format, and ``PATH.pub`` beside it, unless they are there. Raises LinkError."""
-    if os.path.exists(path) and os.path.exists(f"{path}.pub"):
-        return
+    """Make a key in OpenSSH's format, and ``PATH.pub`` beside it, unless they are there. Raises LinkError.
+
+    A machine that is switched off soon after can leave both files empty: such a key is made anew.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.getsize(path) and os.path.getsize(f"{path}.pub"):
+            return
     for leftover in (path, f"{path}.pub"):
         remove(leftover)
     host_links.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path])

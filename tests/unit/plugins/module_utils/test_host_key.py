@@ -38,6 +38,16 @@ def test_half_a_key_is_made_anew(tmp_path: Path) -> None:
     assert derived.split()[1] == host_key.public(str(path)).split()[1]
 
 
+@pytest.mark.parametrize("end", ["", ".pub"])
+def test_a_key_that_a_crash_emptied_is_made_anew(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    host_key.make(str(path))
+    Path(f"{path}{end}").write_bytes(b"")
+    host_key.make(str(path))
+    assert host_key.dropbear(str(path))
+    assert host_key.public(str(path)).startswith("ssh-ed25519 ")
+
+
 @pytest.mark.skipif(not CONVERT.exists(), reason="dropbear is not here")
 def test_dropbears_form_is_the_one_that_dropbear_makes(tmp_path: Path) -> None:
     for number in range(5):
