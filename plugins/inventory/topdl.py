@@ -614,7 +614,7 @@ class InventoryModule(BaseInventoryPlugin):
         for carrier in plan.carriers:
             inventory.add_host(carrier, group="carrier")
             inventory.set_variable(carrier, "ansible_ssh_common_args", machines)
-            # No owner: what a machine has recorded is the word of whoever is root inside.
+            # No owner: root inside a machine writes the record there.
             self._hand(carrier, plan.inner_document(carrier), keeper, _PART.format(name="experiment"))
 
     def _refuse_taken(self, plan: Plan, substrates: Mapping[str, str]) -> None:
